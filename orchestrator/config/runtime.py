@@ -5,8 +5,18 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
+from pydantic_core import PydanticCustomError
 
 from orchestrator.config.section import Positive, Section, UserPath, dotted_names
+
+
+def _auto_or_number(value: object) -> object:
+    """Raise PydanticCustomError for a value of `cohort` that is neither `auto` nor a positive number."""
+    if value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
+        return value
+    raise PydanticCustomError(
+        "cohort", "expected auto, 1 (clients train one by one) or a larger number of clients"
+    )
 
 
 class RuntimeConfig(Section):
@@ -18,6 +28,11 @@ class RuntimeConfig(Section):
         description="dedicated: one actor per client; pooled: shared actors; auto: dedicated if they fit",
     )
     pool_size: Positive | None = Field(None, description="total number of pooled actors; None: one per core")
+    cohort: Annotated[Literal["auto"] | Positive, BeforeValidator(_auto_or_number)] = Field(
+        "auto",
+        description="largest number of clients that an actor trains together, with stacked models; their results agree "
+        "with those of single clients within rounding; auto: 1 on a CPU, as many as fit on a GPU",
+    )
     aggregators: Literal["auto"] | Positive = Field(
         "auto",
         description="number of actors that add the clients' updates, each for a slice of the model; auto: the driver "

@@ -1,7 +1,8 @@
 """Runs one client's task from received bytes to encoded bytes. Every executor uses this class."""
 
 import time
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 from traceback import format_exc
 from typing import Any, final
@@ -9,6 +10,7 @@ from typing import Any, final
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from orchestrator.execution.adversary.attack import ClientAttack
 from orchestrator.execution.client_device import client_device, repeatable
@@ -33,7 +35,8 @@ from orchestrator.federation.update import (
     LocalResult,
     Outcome,
 )
-from orchestrator.models.seeding import preserved_generators
+from orchestrator.fleet.profiles import DeviceProfile
+from orchestrator.models.seeding import GeneratorStates, preserved_generators, resumed_generators
 from orchestrator.sparsity.payload import Payload, Scalar
 from orchestrator.sparsity.wire import decode, encode
 
@@ -68,6 +71,23 @@ def _is_equal(one: Buffer, other: Buffer) -> bool:
     """Whether two buffers have the same bytes. Both may be views of the same object in Ray's store."""
     same_place = one.ctypes.data == other.ctypes.data and one.nbytes == other.nbytes
     return same_place or np.array_equal(one, other)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StartedTask:
+    """A training task before its first epoch.
+
+    `values`, float32[D], are the loaded model. The module of `run` may contain other values by now, because tasks share
+    modules. `is_untrained`: no hook has taken a step yet, or replaced the optimiser. `client_state` is the client's
+    state before the task, `generators` are the random numbers to continue with, and `seconds` are as in ClientUpdate.
+    """
+
+    run: LocalRun[Any]
+    values: Tensor
+    is_untrained: bool
+    client_state: Any
+    generators: GeneratorStates
+    seconds: Mapping[str, float]
 
 
 class ClientRunner:
@@ -115,33 +135,103 @@ class ClientRunner:
         self, task: ClientTask, payload: Payload, received: ModelValues | None, client_state: Any
     ) -> LocalResult[Any] | ClientScore:
         """Train, probe or score on the client's device, with the threads and random numbers of the task."""
-        experiment = self._experiment
-        profile = experiment.setting.profile_of(task.client_id, task.round_idx)
-        seeds = forked_seeds(experiment.config.seed, *task.stream_path, "torch")
-        # the environment first: CUDA has random numbers to seed only when something is on the GPU
-        device = client_device(profile.num_gpus, cuda=torch.cuda.is_available())
-        environment = self._environment(device)
+        profile, device, environment = self._place(task)
+        seeds = forked_seeds(self._experiment.config.seed, *task.stream_path, "torch")
         with torch_threads(profile.num_threads), seeds, repeatable(device):
-            run: LocalRun[Any] = LocalRun(
-                setting=experiment.setting,
-                task=task,
-                environment=self._attack.environment(task, environment),
-                received=received,
-                payload=payload,
-                state=client_state,
-            )
+            run = self._new_run(task, environment, payload, received, client_state)
             if task.kind in ("evaluate", "finetune"):
                 return self._score(run, environment)
             result = self._loss(run) if task.kind == "loss" else self._train(run)
-            self._memory.require(profile, run.trained_models, len(run.data))
-            if task.score:
-                run.metrics |= {f"trained{name}": x for name, x in self._accuracies(run, environment).items()}
+            self._check_and_score(run, profile, environment)
         return result
 
+    def start(self, task: ClientTask, broadcast: Buffer, unicast: Buffer, client_state: Any) -> StartedTask:
+        """Run a training task up to its first epoch. `run` is the whole task; an error is raised."""
+        began_s = time.perf_counter()
+        payload, received = self._messages.decode(task, broadcast, unicast, client_state)
+        received_s = time.perf_counter()
+        profile, device, environment = self._place(task)
+        seeds = forked_seeds(self._experiment.config.seed, *task.stream_path, "torch")
+        with torch_threads(profile.num_threads), seeds, repeatable(device):
+            run = self._new_run(task, environment, payload, received, client_state)
+            optimizer = run.optimizer
+            self._experiment.algorithm.begin_training(run)
+            generators = GeneratorStates()
+        seconds = {"decode": received_s - began_s, "train": time.perf_counter() - received_s}
+        is_untrained = run.optimizer is optimizer and not run.trained_models
+        values = run.values.detach().clone()
+        return StartedTask(run, values, is_untrained, client_state, generators, seconds)
+
+    def finish(self, started: StartedTask, values: Tensor, train_s: float) -> ClientUpdate[Any]:
+        """Run a started task from its last epoch to its update; an error is raised.
+
+        `values`, float32[D], are the trained model. `train_s` are the wall-clock seconds of its epochs.
+        """
+        began_s = time.perf_counter()
+        run, task = started.run, started.run.task
+        profile, device, environment = self._place(task)
+        random_numbers = resumed_generators(started.generators)
+        with torch_threads(profile.num_threads), random_numbers, repeatable(device):
+            run.flat.load(values)
+            run.flat.module.train()
+            result = self._experiment.algorithm.finish_training(run)
+            result = self._as_sent(run, result, started.client_state)
+            self._check_and_score(run, profile, environment)
+        trained_s = time.perf_counter()
+        update = self._encode(task, run.received, result)
+        seconds = {
+            **started.seconds,
+            "train": started.seconds["train"] + train_s + trained_s - began_s,
+            "encode": time.perf_counter() - trained_s,
+        }
+        return replace(update, seconds=seconds)
+
+    def trains_alone(self, task: ClientTask) -> bool:
+        """Whether `start` and `finish` would not run the task as `run` does."""
+        return task.kind != "train"
+
+    def _place(self, task: ClientTask) -> tuple[DeviceProfile, torch.device, DeviceEnvironment]:
+        """The task's device profile, its torch device, and the environment on this device.
+
+        CUDA has random numbers to seed only after the environment has put something on the GPU.
+        """
+        profile = self._experiment.setting.profile_of(task.client_id, task.round_idx)
+        device = client_device(profile.num_gpus, cuda=torch.cuda.is_available())
+        return profile, device, self._environment(device)
+
+    def _new_run(
+        self,
+        task: ClientTask,
+        environment: DeviceEnvironment,
+        payload: Payload,
+        received: ModelValues | None,
+        client_state: Any,
+    ) -> LocalRun[Any]:
+        return LocalRun(
+            setting=self._experiment.setting,
+            task=task,
+            environment=self._attack.environment(task, environment),
+            received=received,
+            payload=payload,
+            state=client_state,
+        )
+
+    def _check_and_score(
+        self, run: LocalRun[Any], profile: DeviceProfile, environment: DeviceEnvironment
+    ) -> None:
+        """Check that the device has the memory for the training. Score the trained model if the task asks for it."""
+        self._memory.require(profile, run.trained_models, len(run.data))
+        if run.task.score:
+            run.metrics |= {f"trained{name}": x for name, x in self._accuracies(run, environment).items()}
+
     def _train(self, run: LocalRun[Any]) -> LocalResult[Any]:
-        """Let the method train, or answer a probe; an attacker then alters what it sends. Clipping comes last."""
-        before, algorithm = run.state, self._experiment.algorithm
-        result = algorithm.client_update(run)
+        """Let the method train, or answer a probe."""
+        before = run.state
+        return self._as_sent(run, self._experiment.algorithm.client_update(run), before)
+
+    def _as_sent(self, run: LocalRun[Any], result: LocalResult[Any], before: Any) -> LocalResult[Any]:
+        """What the client sends: an attacker alters its payload, and clipping comes last. `before`: the old state."""
+        algorithm = self._experiment.algorithm
         payload = self._attack.sent(run, result.payload, before)
         clip_norm = self._experiment.config.privacy.clip_norm
         if clip_norm is not None and (model := sent_model(algorithm, run, payload, before)) is not None:

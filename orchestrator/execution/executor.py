@@ -1,6 +1,6 @@
 """The protocol of executors, and the reference executor, which runs everything in this process."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NewType, Protocol, final
 
@@ -8,7 +8,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from orchestrator.execution.client_device import cpu_instead
+from orchestrator.execution.bundles.plan import BundlePlan
+from orchestrator.execution.bundles.runner import BundleRunner
+from orchestrator.execution.client_device import client_device, cpu_instead
 from orchestrator.execution.fault_injection import client_runner
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.federation.plan import ClientTask
@@ -57,32 +59,57 @@ class Executor(Protocol):
 
 @final
 class InProcessExecutor:
-    """Runs one client after another in this process, each when the driver asks for its result."""
+    """Runs one client after another in this process, or bundle after bundle, each when the driver asks for a result."""
 
     def __init__(self, experiment: Experiment) -> None:
         setting = experiment.setting
         in_use = [setting.profiles[index] for index in setting.population.profile_counts()]
         instead = cpu_instead(in_use, cuda=torch.cuda.is_available())
         self.num_workers = 1
-        self.description = f"in-process, one client after another{instead}"
+        self._bundles = BundlePlan(
+            experiment,
+            uses_gpu=lambda share: client_device(share, cuda=torch.cuda.is_available()).type != "cpu",
+        )
+        self.description = f"in-process, one client after another{instead}{self._bundles.note}"
         self._runner = client_runner(experiment)
-        self._submitted: dict[TaskHandle, tuple[Message, TaskRequest]] = {}
+        self._bundle_runner = BundleRunner(experiment, self._runner)
+        self._submitted: dict[TaskHandle, _Bundle] = {}
+        self._done: dict[TaskHandle, Outcome[Any]] = {}
         self._num_submitted = 0
 
     def submit(self, message: Message, requests: Sequence[TaskRequest]) -> tuple[TaskHandle, ...]:
         """See Executor."""
-        handles: list[TaskHandle] = []
-        for request in requests:
-            handles.append(TaskHandle(self._num_submitted))
-            self._submitted[handles[-1]] = (message, request)
-            self._num_submitted += 1
-        return tuple(handles)
+        handles = tuple(TaskHandle(self._num_submitted + place) for place in range(len(requests)))
+        self._num_submitted += len(requests)
+        for places in self._bundles.bundles([request.task for request in requests], lambda profile: 1):
+            bundle = _Bundle(message, {handles[place]: requests[place] for place in places})
+            self._submitted |= dict.fromkeys(bundle.requests, bundle)
+        return handles
 
     def result(self, handle: TaskHandle) -> Outcome[Any]:
         """See Executor."""
-        message, request = self._submitted.pop(handle)
-        return self._runner.run(request.task, message.buffer, request.unicast, request.client_state)
+        if handle in self._done:
+            return self._done.pop(handle)
+        bundle = self._submitted[handle]
+        message, requests = bundle.message, bundle.requests
+        for each in requests:
+            del self._submitted[each]
+        if len(requests) == 1:
+            request = requests[handle]
+            return self._runner.run(request.task, message.buffer, request.unicast, request.client_state)
+        outcomes = self._bundle_runner.run(tuple(requests.values()), message.buffer)
+        self._done |= dict(zip(requests, outcomes, strict=True))
+        return self._done.pop(handle)
 
     def close(self) -> None:
         """See Executor."""
         self._submitted.clear()
+        self._done.clear()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Bundle:
+    """Tasks that run in one go: one, or several that train together."""
+
+    message: Message
+    requests: Mapping[TaskHandle, TaskRequest]

@@ -90,6 +90,10 @@ class FaultyClientRunner(ClientRunner):
         super().__init__(experiment)
         self._injector = TaskFaultInjector(experiment.config)
 
+    def trains_alone(self, task: ClientTask) -> bool:
+        """See ClientRunner. A task with a fault shows the fault at its usual place."""
+        return super().trains_alone(task) or self._injector.fault(task) is not None
+
     def _train(self, run: LocalRun[Any]) -> LocalResult[Any]:
         self._injector.strike(self._injector.fault(run.task), run.task)
         return super()._train(run)

@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, final
 
@@ -10,6 +10,7 @@ import ray
 import torch
 
 from orchestrator.errors import ActorsLostError, one_line
+from orchestrator.execution.bundles.plan import BundlePlan
 from orchestrator.execution.client_device import cpu_instead
 from orchestrator.execution.executor import Message, TaskHandle, TaskRequest
 from orchestrator.execution.placement import Placement
@@ -32,12 +33,24 @@ StoreUpdate = Callable[
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _PendingTask:
-    """A request that has no result yet."""
+class _PendingCall:
+    """Requests of one call to an actor, by handle, that have no result yet: one, or those of a bundle."""
 
-    handle: TaskHandle
     message: ray.ObjectRef[Any]
-    request: TaskRequest
+    requests: Mapping[TaskHandle, TaskRequest]
+
+    @property
+    def task(self) -> ClientTask:
+        """The first task."""
+        return next(iter(self.requests.values())).task
+
+    def outcomes(self, outcomes: Sequence[Outcome[Any]]) -> dict[TaskHandle, Outcome[Any]]:
+        """The outcomes by handle."""
+        return dict(zip(self.requests, outcomes, strict=True))
+
+    def failures(self, stage: str, cause: str) -> dict[TaskHandle, Outcome[Any]]:
+        """The same failure of all tasks, by handle."""
+        return {handle: _failure(each.task, stage, cause) for handle, each in self.requests.items()}
 
 
 @dataclass(slots=True, eq=False)
@@ -51,7 +64,7 @@ class _ActorQueue:
 
     actor: Any
     name: str
-    tasks: deque[tuple[ray.ObjectRef[Any], _PendingTask]] = field(default_factory=deque)
+    tasks: deque[tuple[ray.ObjectRef[Any], _PendingCall]] = field(default_factory=deque)
     began_s: float = 0.0
     lost_s: float | None = None
     answer: ray.ObjectRef[Any] | None = None
@@ -83,11 +96,19 @@ class RayExecutor:
         """
         profiles = experiment.setting.profiles
         in_use = [profiles[index] for index in sorted({index for _, index in placement.actors})]
-        self.description = f"Ray, {placement}{cpu_instead(in_use, cuda=torch.cuda.is_available())}"
+        self._bundles = BundlePlan(
+            experiment,
+            uses_gpu=lambda share: share > 0,  # an actor that finds no GPU trains one by one
+            obstacle="each dedicated actor has one client; use runtime.actors=pooled"
+            if placement.mode == "dedicated"
+            else None,
+        )
+        instead = cpu_instead(in_use, cuda=torch.cuda.is_available())
+        self.description = f"Ray, {placement}{instead}{self._bundles.note}"
         self.num_workers = len(actors)
         self._experiment, self._shared, self._dedicated = experiment, shared, placement.mode == "dedicated"
         self._store = store
-        self._payloads: dict[ray.ObjectRef[Any], ray.ObjectRef[Any]] = {}
+        self._payloads: dict[ray.ObjectRef[Any], Sequence[ray.ObjectRef[Any]]] = {}
         self._clock, runtime = clock, experiment.config.runtime
         self._task_timeout_s, self._restart_timeout_s = runtime.task_timeout_s, runtime.restart_timeout_s
         self._max_in_flight = num_cores if self._dedicated else len(placement.actors) * POOLED_DEPTH
@@ -97,7 +118,7 @@ class RayExecutor:
         self._queues_by_profile: dict[int, list[_ActorQueue]] = {}
         for queue, (_, profile) in zip(self._queues, placement.actors, strict=True):
             self._queues_by_profile.setdefault(profile, []).append(queue)
-        self._backlog: deque[_PendingTask] = deque()
+        self._backlog: deque[_PendingCall] = deque()
         self._in_flight: dict[ray.ObjectRef[Any], _ActorQueue] = {}
         self._done: dict[TaskHandle, Outcome[Any]] = {}
         self._message: tuple[Message, ray.ObjectRef[Any]] | None = None
@@ -107,12 +128,13 @@ class RayExecutor:
         """See Executor. Requests with the same message object share one copy in the object store."""
         if self._message is None or self._message[0] is not message:
             self._message = message, ray.put(message.buffer)
-        first = self._num_submitted
-        for request in requests:
-            self._backlog.append(_PendingTask(TaskHandle(self._num_submitted), self._message[1], request))
-            self._num_submitted += 1
+        handles = tuple(TaskHandle(self._num_submitted + place) for place in range(len(requests)))
+        self._num_submitted += len(requests)
+        for places in self._bundles.bundles([request.task for request in requests], self._num_actors):
+            of_call = {handles[place]: requests[place] for place in places}
+            self._backlog.append(_PendingCall(self._message[1], of_call))
         self._dispatch()
-        return tuple(TaskHandle(number) for number in range(first, self._num_submitted))
+        return handles
 
     def result(self, handle: TaskHandle) -> Outcome[Any]:
         """See Executor."""
@@ -148,11 +170,10 @@ class RayExecutor:
 
     def _dispatch(self) -> None:
         """Give waiting requests to free actors, oldest first. A request without a free actor lets later ones pass."""
-        waiting: deque[_PendingTask] = deque()
+        waiting: deque[_PendingCall] = deque()
         while self._backlog and len(self._in_flight) < self._max_in_flight:
             submitted = self._backlog.popleft()
-            request = submitted.request
-            queue = self._free_queue(request.task)
+            queue = self._free_queue(submitted.task)
             if queue is None:
                 waiting.append(submitted)
                 continue
@@ -163,24 +184,36 @@ class RayExecutor:
             self._in_flight[ref] = queue
         self._backlog.extendleft(reversed(waiting))
 
-    def _start(self, queue: _ActorQueue, submitted: _PendingTask) -> ray.ObjectRef[Any]:
-        """Send a task to an actor; the reference to its outcome."""
-        request, actor = submitted.request, queue.actor
-        arguments = request.task, submitted.message, request.unicast, request.client_state
+    def _start(self, queue: _ActorQueue, submitted: _PendingCall) -> ray.ObjectRef[Any]:
+        """Send a call to an actor; the reference to its outcome, or to the tuple of its outcomes."""
+        actor, requests = queue.actor, tuple(submitted.requests.values())
+        is_bundle = len(requests) > 1
+        request, message = requests[0], submitted.message
+        if is_bundle:
+            arguments: tuple[Any, ...] = requests, message
+        else:
+            arguments = request.task, message, request.unicast, request.client_state
         if self._store is None or request.task.kind not in STORED_KINDS:
-            ref: ray.ObjectRef[Any] = actor.run.options(max_task_retries=0).remote(self._shared, *arguments)
+            method = actor.run_bundle if is_bundle else actor.run
+            ref: ray.ObjectRef[Any] = method.options(max_task_retries=0).remote(self._shared, *arguments)
             return ref
-        stored = actor.run_and_store.options(max_task_retries=0, num_returns=2)
-        ref, self._payloads[ref] = stored.remote(self._shared, *arguments)
+        method = actor.run_bundle_and_store if is_bundle else actor.run_and_store
+        stored = method.options(max_task_retries=0, num_returns=1 + len(requests))
+        ref, *self._payloads[ref] = stored.remote(self._shared, *arguments)
         return ref
 
-    def _outcome(self, ref: ray.ObjectRef[Any], submitted: _PendingTask) -> Outcome[Any]:
-        """Fetch the outcome of a finished task. Raises Ray's error for a task that did not finish."""
-        payload = self._payloads.pop(ref, None)
-        outcome: Outcome[Any] = ray.get(ref)
-        if self._store is None or payload is None or not isinstance(outcome, ClientUpdate):
-            return outcome
-        return self._store(submitted.message, submitted.request, outcome, payload)
+    def _outcomes(self, ref: ray.ObjectRef[Any], submitted: _PendingCall) -> dict[TaskHandle, Outcome[Any]]:
+        """Fetch the outcomes of a finished call. Raises Ray's error for a call that did not finish."""
+        payloads = self._payloads.pop(ref, None)
+        found = ray.get(ref)
+        outcomes = list(found) if len(submitted.requests) > 1 else [found]
+        if self._store is not None and payloads is not None:
+            for place, (request, payload) in enumerate(
+                zip(submitted.requests.values(), payloads, strict=True)
+            ):
+                if isinstance(outcome := outcomes[place], ClientUpdate):
+                    outcomes[place] = self._store(submitted.message, request, outcome, payload)
+        return submitted.outcomes(outcomes)
 
     def _free_queue(self, task: ClientTask) -> _ActorQueue | None:
         depth = 1 if self._dedicated else POOLED_DEPTH
@@ -192,6 +225,10 @@ class RayExecutor:
         if self._dedicated:
             return [self._queues[task.client_id]]
         return self._queues_by_profile[self._experiment.setting.profile_index(task.client_id, task.round_idx)]
+
+    def _num_actors(self, profile: int) -> int:
+        """Number of actors that run the clients of a profile."""
+        return len(self._queues_by_profile[profile])
 
     def _process_ready(
         self,
@@ -227,15 +264,15 @@ class RayExecutor:
         queue = self._in_flight[ref]
         submitted = next(submitted for one, submitted in queue.tasks if one == ref)
         try:
-            outcome = self._outcome(ref, submitted)
+            outcomes = self._outcomes(ref, submitted)
         except GONE as error:
             self._lose(queue, "actor", f"{queue.name} died: {_cause(error)}")
         except ray.exceptions.RayError as error:
             self._remove(queue, ref)
-            self._done[submitted.handle] = _failure(submitted.request.task, "actor", _cause(error))
+            self._done |= submitted.failures("actor", _cause(error))
         else:
             self._remove(queue, ref)
-            self._done[submitted.handle] = outcome
+            self._done |= outcomes
 
     def _remove(self, queue: _ActorQueue, ref: ray.ObjectRef[Any]) -> None:
         """Remove a finished task from its actor's queue."""
@@ -248,11 +285,11 @@ class RayExecutor:
         unfinished = self._take_back(queue, ANSWER_S)
         if unfinished:
             first, *others = unfinished
-            self._done[first.handle] = _failure(first.request.task, stage, cause)
+            self._done |= first.failures(stage, cause)
             self._backlog.extendleft(reversed(others))
         queue.lost_s, queue.answer = self._clock(), queue.actor.__ray_ready__.remote()
 
-    def _take_back(self, queue: _ActorQueue, timeout_s: float) -> list[_PendingTask]:
+    def _take_back(self, queue: _ActorQueue, timeout_s: float) -> list[_PendingCall]:
         """Empty a lost actor's queue. Keeps finished results and returns the unfinished tasks.
 
         The tasks of a dead actor fail within `timeout_s`; tasks that are still pending then are cancelled.
@@ -264,7 +301,7 @@ class RayExecutor:
             del self._in_flight[ref]
             try:
                 if ref in ready:
-                    self._done[submitted.handle] = self._outcome(ref, submitted)
+                    self._done |= self._outcomes(ref, submitted)
                     continue
                 self._payloads.pop(ref, None)
                 ray.cancel(ref)  # it would run when the actor returns, perhaps much later
@@ -284,10 +321,16 @@ class RayExecutor:
                     answer = queue.answer
                     self._backlog.extendleft(reversed(self._take_back(queue, 0.0)))
                     queue.lost_s, queue.answer = queue.began_s, answer
-            elif self._task_timeout_s is not None and now_s - queue.began_s >= self._task_timeout_s:
+            elif (limit_s := self._limit_s(queue)) is not None and now_s - queue.began_s >= limit_s:
                 ray.kill(queue.actor, no_restart=False)
                 cause = f"no answer within runtime.task_timeout_s={self._task_timeout_s:g}; {queue.name} was ended"
                 self._lose(queue, "timeout", cause)
+
+    def _limit_s(self, queue: _ActorQueue) -> float | None:
+        """Seconds that an actor's current call may take: the limit of a task, for each task of the call."""
+        if self._task_timeout_s is None:
+            return None
+        return self._task_timeout_s * len(queue.tasks[0][1].requests)
 
     def _wait_timeout_s(self) -> float | None:
         """Seconds until the next timeout of an actor or a task; None for no timeout."""
@@ -298,8 +341,8 @@ class RayExecutor:
                     timeouts_s.append(queue.lost_s + self._restart_timeout_s)
             elif queue.tasks and queue.answer is not None:
                 timeouts_s.append(queue.began_s + ANSWER_S)
-            elif queue.tasks and self._task_timeout_s is not None:
-                timeouts_s.append(queue.began_s + self._task_timeout_s)
+            elif queue.tasks and (limit_s := self._limit_s(queue)) is not None:
+                timeouts_s.append(queue.began_s + limit_s)
         return max(0.0, min(timeouts_s) - self._clock()) if timeouts_s else None
 
     def _require_actors(self) -> None:
@@ -307,9 +350,9 @@ class RayExecutor:
         if not any(self._is_given_up(queue) for queue in self._queues):
             return
         for submitted in self._backlog:
-            queues = self._candidates(submitted.request.task)
+            task = submitted.task
+            queues = self._candidates(task)
             if all(self._is_given_up(queue) for queue in queues):
-                task = submitted.request.task
                 actors = [queue.name for queue in queues]
                 raise ActorsLostError(
                     f"client {task.client_id}, round {task.round_idx}: its actors ({', '.join(actors)}) were lost, and "

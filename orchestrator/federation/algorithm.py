@@ -213,14 +213,26 @@ class Algorithm(Generic[S, C]):
     @final
     def client_update(self, run: LocalRun[C]) -> LocalResult[C]:
         """One task from the received model to the packed update. The method fills the hooks that this calls."""
-        self.load(run)
         if run.task.kind == "probe":
-            payload = self.on_probe(run)
-        else:
-            self.on_train_start(run)
-            train(run, self)
-            self.after_train(run)
-            payload = self.pack(run)
+            self.load(run)
+            return self._result(run, self.on_probe(run))
+        self.begin_training(run)
+        train(run, self)
+        return self.finish_training(run)
+
+    @final
+    def begin_training(self, run: LocalRun[C]) -> None:
+        """The part of a training task before the first epoch."""
+        self.load(run)
+        self.on_train_start(run)
+
+    @final
+    def finish_training(self, run: LocalRun[C]) -> LocalResult[C]:
+        """The part of a training task after the last epoch: from the trained model to the packed update."""
+        self.after_train(run)
+        return self._result(run, self.pack(run))
+
+    def _result(self, run: LocalRun[C], payload: Payload) -> LocalResult[C]:
         run.require_finite()
         return LocalResult(
             payload=payload,

@@ -10,6 +10,8 @@ import random
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -44,6 +46,47 @@ def preserved_generators() -> Iterator[None]:
         finally:
             if is_on_gpu:
                 torch.cuda.set_rng_state_all(gpu_states)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GeneratorStates:
+    """The states of all global generators at the time at which the object was made."""
+
+    torch_cpu: torch.Tensor = field(default_factory=torch.get_rng_state)
+    torch_gpus: list[torch.Tensor] = field(default_factory=lambda: _gpu_states())
+    numpy: Any = field(default_factory=np.random.get_state)
+    python: Any = field(default_factory=random.getstate)
+
+    def restore(self) -> None:
+        """Give all global generators these states."""
+        torch.set_rng_state(self.torch_cpu)
+        if self.torch_gpus:
+            torch.cuda.set_rng_state_all(self.torch_gpus)
+        np.random.set_state(self.numpy)  # noqa: NPY002
+        random.setstate(self.python)
+
+    def equal_now(self) -> bool:
+        """Whether all global generators still have these states."""
+        numpy: Any = np.random.get_state()  # noqa: NPY002
+        return (
+            torch.equal(self.torch_cpu, torch.get_rng_state())
+            and all(torch.equal(a, b) for a, b in zip(self.torch_gpus, _gpu_states(), strict=True))
+            and np.array_equal(numpy[1], self.numpy[1])
+            and numpy[2:] == self.numpy[2:]
+            and self.python == random.getstate()
+        )
+
+
+@contextmanager
+def resumed_generators(states: GeneratorStates) -> Iterator[None]:
+    """Give all global generators these states for the block, then restore them."""
+    with preserved_generators():
+        states.restore()
+        yield
+
+
+def _gpu_states() -> list[torch.Tensor]:
+    return torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []  # type: ignore[no-untyped-call]
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from orchestrator.execution.client_actor import ClientActor
+from orchestrator.execution.executor import TaskRequest
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.federation.plan import ClientTask
 from orchestrator.federation.update import ClientUpdate
@@ -60,3 +61,28 @@ def test_equal_reference_in_a_new_object_is_the_same_experiment() -> None:
     _update(actor, one, 0)
     _update(actor, other, 0)
     assert (one.num_loaded, other.num_loaded) == (1, 0)
+
+
+def test_bundle_and_single_task_share_the_experiment() -> None:
+    experiment = prepared("data.partition.kind=iid", "runtime.cohort=3")
+    actor, shared = ClientActor(), FakeShared("a", experiment)
+    alone = _update(actor, shared, 1)
+    broadcast = Broadcast.of(experiment, initial_state(experiment)).message.buffer
+    requests = tuple(
+        TaskRequest(ClientTask(round_idx=0, position=place, client_id=place), None) for place in range(3)
+    )
+    given: Any = shared
+    outcomes = actor.run_bundle(given, requests, broadcast)
+    stored, *payloads = actor.run_bundle_and_store(given, requests, broadcast)
+    assert shared.num_loaded == 1
+    for place, (outcome, update, payload) in enumerate(zip(outcomes, stored, payloads, strict=True)):
+        assert isinstance(outcome, ClientUpdate)
+        assert outcome.client_id == update.client_id == place
+        assert np.array_equal(outcome.buffer, payload)
+        assert not update.buffer.size
+    assert isinstance(outcomes[1], ClientUpdate)
+    assert outcomes[1].train_flops == alone.train_flops
+    values = [
+        np.frombuffer(buffer[36:].tobytes(), np.float32) for buffer in (outcomes[1].buffer, alone.buffer)
+    ]
+    np.testing.assert_allclose(values[0], values[1], rtol=0.0, atol=1e-6)

@@ -8,9 +8,13 @@ import torch
 from orchestrator.contract import contract_experiment
 from orchestrator.contract.rounds import play
 from orchestrator.execution.client_device import repeatable
+from orchestrator.execution.executor import InProcessExecutor
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.experiment.methods import algorithm_names
+from orchestrator.federation.update import ClientUpdate
+from orchestrator.rounds.broadcast import Broadcast
 from tests.support.fleets import with_population
+from tests.support.runs import initial_state
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 #: of the largest value of a model, after a round of two epochs; measured: 3e-7
@@ -47,6 +51,26 @@ def test_round_agrees_with_the_cpu_to_rounding_and_is_deterministic(
             torch.testing.assert_close(found.values, expected.values, rtol=0, atol=ROUNDING * scale)
     (again,) = play(_on(experiment, 1.0), 1)
     assert [u.buffer.tobytes() for u in again.updates] == [u.buffer.tobytes() for u in on_gpu.updates]
+
+
+@needs_gpu
+@pytest.mark.parametrize("name", ["fedavg", "ssfl", "dispfl"])
+@pytest.mark.parametrize("overrides", [(), CONVOLUTIONS], ids=["perceptron", "convolutions"])
+def test_clients_that_train_together_agree_with_single_clients(name: str, overrides: tuple[str, ...]) -> None:
+    equal = ("data.partition.kind=iid", *overrides)
+    found = []
+    for cohort in ("1", "8"):
+        experiment = _on(contract_experiment(name, (*equal, f"runtime.cohort={cohort}")), 1.0)
+        executor = InProcessExecutor(experiment)
+        state = initial_state(experiment)
+        broadcast = Broadcast.of(experiment, state)
+        tasks = experiment.algorithm.plan(state, 0, tuple(range(experiment.setting.num_clients))).tasks
+        states = [experiment.algorithm.init_client(task.client_id) for task in tasks]
+        requests = [broadcast.request(task, kept, {}) for task, kept in zip(tasks, states, strict=True)]
+        updates = [executor.result(handle) for handle in executor.submit(broadcast.message, requests)]
+        assert all(isinstance(update, ClientUpdate) for update in updates)
+        found.append([update.metrics["loss"] for update in updates if isinstance(update, ClientUpdate)])
+    assert found[1] == pytest.approx(found[0], abs=1e-4)
 
 
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=needs_gpu)])

@@ -293,3 +293,57 @@ class TestClose:
         fake.at(1.0, second.finish)
         stage.executor.close()
         assert (fake.now_s, fake.killed) == (20.0, ["pool-0"])
+
+
+class TestBundles:
+    """Tasks that train together are one call to an actor, and share its fate."""
+
+    def _stage(self, fake: FakeRay, *overrides: str) -> Stage:
+        return Stage(fake, "pooled", "data.partition.kind=iid", "runtime.cohort=2", *overrides)
+
+    def test_bundle_is_one_call_with_a_result_for_each_task(self, fake: FakeRay) -> None:
+        stage = self._stage(fake)
+        handles = stage.submit(0, 1, 2)
+        first, second = stage.actors
+        assert (first.num_given, second.num_given) == (1, 1)
+        assert (first.at_work, second.at_work) == ([0], [2])
+        for actor in stage.actors:
+            fake.at(1.0, actor.finish)
+        assert [stage.result(handle) for handle in reversed(handles)] == [
+            "client 2 by pool-1",
+            "client 1 by pool-0",
+            "client 0 by pool-0",
+        ]
+
+    def test_lost_actor_loses_its_bundle_and_keeps_the_waiting_one(self, fake: FakeRay) -> None:
+        stage = self._stage(fake)
+        first, second = stage.actors
+        handles = stage.submit(0, 1, 2, 3, 4, 5)
+        assert (first.at_work, second.at_work) == ([0, 4], [2])
+        fake.at(1.0, first.die)
+        fake.at(2.0, second.finish)
+        fake.at(3.0, second.finish)
+        failures = [stage.failure(handle) for handle in handles[:2]]
+        assert [failure.client_id for failure in failures] == [0, 1]
+        assert {failure.stage for failure in failures} == {"actor"}
+        assert all("pool-0 died" in failure.cause for failure in failures)
+        assert [stage.result(handle) for handle in handles[2:]] == [
+            f"client {client_id} by pool-1" for client_id in (2, 3, 4, 5)
+        ]
+
+    def test_time_limit_counts_for_each_task_of_a_bundle(self, fake: FakeRay) -> None:
+        stage = self._stage(fake, "runtime.task_timeout_s=10")
+        handles = stage.submit(0, 1)
+        failures = [stage.failure(handle) for handle in handles]
+        assert fake.now_s == 20.0
+        assert fake.killed == ["pool-0"]
+        assert {failure.stage for failure in failures} == {"timeout"}
+
+    def test_dedicated_actors_get_single_tasks_and_a_note(self, fake: FakeRay) -> None:
+        stage = Stage(fake, "dedicated", "data.partition.kind=iid", "runtime.cohort=2")
+        stage.submit(0, 1)
+        assert [actor.at_work for actor in stage.actors[:2]] == [[0], [1]]
+        assert stage.executor.description.endswith(
+            "clients train one by one, without runtime.cohort (each dedicated actor has one client; use "
+            "runtime.actors=pooled)"
+        )

@@ -213,6 +213,8 @@ def test_parse_does_not_change_its_argument() -> None:
         ("wire.value_dtype", "float64", "'float32', 'float16', 'bfloat16' or 'int8'"),
         ("runtime.executor", "local", "'inprocess' or 'ray'"),
         ("runtime.pool_size", 0, "greater than or equal to 1"),
+        ("runtime.cohort", 0, "expected auto, 1 (clients train one by one) or a larger number of clients"),
+        ("runtime.cohort", "all", "expected auto, 1 (clients train one by one)"),
         ("runtime.max_retries", -1, "greater than or equal to 0"),
         ("tracking.experiment", "", "at least 1 character"),
         ("tracking.experiment", {"a": 1}, "string"),

@@ -43,6 +43,25 @@ def test_actors_give_the_result_of_one_process(
     assert session.run(make_config(*placement), QUIET).params_sha256 == reference
 
 
+def test_bundles_have_the_same_bits_on_any_number_of_actors(make_config: MakeConfig) -> None:
+    """A configured number makes the same bundles everywhere; aggregators leave the payloads in the object store."""
+    digests = []
+    for executor in (
+        ["runtime.executor=inprocess", "runtime.cohort=1"],
+        ["runtime.executor=inprocess"],
+        ["runtime.pool_size=1"],
+        ["runtime.pool_size=2"],
+        ["runtime.pool_size=1", "runtime.aggregators=1"],
+    ):
+        pooled = ("runtime.actors=pooled", "data.partition.kind=iid", "runtime.cohort=2")
+        config = make_config(*pooled, "training.rounds=2", *executor).to_dict()
+        config |= {"algorithm": {"name": "ssfl"}, "sparsity": {}}
+        digests.append(session.run(ExperimentConfig.parse(config), QUIET).params_sha256)
+    one_by_one, *bundled = digests
+    assert len(set(bundled)) == 1
+    assert one_by_one not in bundled
+
+
 @pytest.mark.parametrize("model", ["torch_buffer", "python_attribute", "frozen"])
 def test_actors_have_the_fixed_state_of_the_model(make_config: MakeConfig, model: str) -> None:
     name = f"model.name=tests.support.stateful_models:{model}"

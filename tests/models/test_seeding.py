@@ -2,14 +2,19 @@
 
 import random
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import torch
 
-from orchestrator.models.seeding import forked_generators, preserved_generators
+from orchestrator.models.seeding import (
+    GeneratorStates,
+    forked_generators,
+    preserved_generators,
+    resumed_generators,
+)
 
 
 def _random_numbers() -> tuple[float, float, float]:
@@ -107,3 +112,29 @@ def test_preserved_generators_are_restored_after_an_error() -> None:
         with pytest.raises(ZeroDivisionError), preserved_generators():
             _random_numbers()[0] / 0.0
         assert _random_numbers() == expected
+
+
+def test_resumed_generators_continue_and_leave_no_trace() -> None:
+    with forked_generators(3):
+        states = GeneratorStates()
+        assert states.equal_now()
+        first = _random_numbers()
+        assert not states.equal_now()
+    with forked_generators(5):
+        expected = _random_numbers()
+    with forked_generators(5):
+        with resumed_generators(states):
+            assert _random_numbers() == first
+        assert _random_numbers() == expected
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [lambda: torch.rand(()), lambda: np.random.random(), lambda: random.random()],  # noqa: NPY002
+    ids=["torch", "numpy", "python"],
+)
+def test_use_of_any_generator_is_noticed(draw: Callable[[], object]) -> None:
+    with forked_generators(3):
+        states = GeneratorStates()
+        draw()
+        assert not states.equal_now()

@@ -81,23 +81,25 @@ class FakeMethod:
 
 
 class FakeActor:
-    """`at_work` contains the client ids of the unfinished tasks, oldest first."""
+    """`at_work` contains the client ids of the unfinished tasks, oldest first; a bundle counts as its first task."""
 
     def __init__(self, fake: FakeRay, name: str) -> None:
         self.name, self._ray = name, fake
         self.is_there, self.num_given = True, 0
-        self._tasks: list[tuple[Ref, int]] = []
+        self._tasks: list[tuple[Ref, tuple[int, ...]]] = []
         self._asked: list[Ref] = []
         self.run, self.__ray_ready__ = FakeMethod(self._run), FakeMethod(self._answer)
+        self.run_bundle = FakeMethod(self._run_bundle)
 
     @property
     def at_work(self) -> list[int]:
-        return [client_id for _, client_id in self._tasks]
+        return [client_ids[0] for _, client_ids in self._tasks]
 
     def finish(self) -> None:
         """Complete the oldest task."""
-        ref, client_id = self._tasks.pop(0)
-        self._ray.results[ref] = f"client {client_id} by {self.name}"
+        ref, client_ids = self._tasks.pop(0)
+        results = tuple(f"client {client_id} by {self.name}" for client_id in client_ids)
+        self._ray.results[ref] = results if len(results) > 1 else results[0]
 
     def raise_out(self, error: Exception) -> None:
         """Let the oldest task fail with an error of Ray that is not about the actor."""
@@ -129,8 +131,14 @@ class FakeActor:
         self._asked.clear()
 
     def _run(self, shared: object, task: Any, *arguments: object) -> Ref:
+        return self._take((task.client_id,))
+
+    def _run_bundle(self, shared: object, requests: Any, *arguments: object) -> Ref:
+        return self._take(tuple(request.task.client_id for request in requests))
+
+    def _take(self, client_ids: tuple[int, ...]) -> Ref:
         self.num_given += 1
-        self._tasks.append((ref := Ref(), task.client_id))
+        self._tasks.append((ref := Ref(), client_ids))
         return ref
 
     def _answer(self) -> Ref:

@@ -214,3 +214,52 @@ class PlainMean(Algorithm[ServerState, None]):
 
     def weight(self, num_examples: int) -> float:
         return 1.0
+
+
+class FailingConfig(AlgorithmConfig):
+    """The hook that raises an error for client 2."""
+
+    hook: Literal["load", "after_train", "pack"] = Field("load", description="the hook that fails")
+
+
+@final
+class Failing(Algorithm[ServerState, None]):
+    """FedAvg without a hook inside its epochs, in which client 2 fails before or after them."""
+
+    Config: ClassVar[type[AlgorithmConfig]] = FailingConfig
+
+    def _fail(self, hook: str, run: LocalRun[None]) -> None:
+        assert isinstance(self.config, FailingConfig)
+        if (hook, run.task.client_id) == (self.config.hook, 2):
+            raise ZeroDivisionError(f"in {hook}")
+
+    def load(self, run: LocalRun[None]) -> None:
+        self._fail("load", run)
+        super().load(run)
+
+    def after_train(self, run: LocalRun[None]) -> None:
+        self._fail("after_train", run)
+
+    def pack(self, run: LocalRun[None]) -> Payload:
+        self._fail("pack", run)
+        return super().pack(run)
+
+
+@final
+class EarlyStep(Algorithm[ServerState, None]):
+    """FedAvg with a step before the first epoch."""
+
+    def on_train_start(self, run: LocalRun[None]) -> None:
+        run.backward(next(next(run.batches("early", 1))))
+        run.apply_gradient()
+
+
+@final
+class DrawingTwice(Algorithm[ServerState, None]):
+    """FedAvg that draws from torch's global generator before and after its epochs."""
+
+    def on_train_start(self, run: LocalRun[None]) -> None:
+        run.metrics["before"] = float(torch.rand(()))
+
+    def after_train(self, run: LocalRun[None]) -> None:
+        run.metrics["after"] = float(torch.rand(()))

@@ -144,6 +144,11 @@ class LocalRun(Generic[C]):
             self.values.mul_(keep)
             self._keep = keep[: self.layout.num_trainable]
 
+    @property
+    def step_mask(self) -> Tensor | None:
+        """float32[T]: 1 where a step may change the model, 0 elsewhere; None: it may change all entries."""
+        return self._keep
+
     def in_full_coordinates(self) -> ModelValues:
         """The loaded model as float32[D] values of the full model, and the bool[D] entries that it has."""
         if self.index is None:

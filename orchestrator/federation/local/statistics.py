@@ -1,5 +1,7 @@
 """Loss and accuracy of the training samples that one task has seen."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -19,6 +21,11 @@ class TrainingStatistics:
         """Add a batch: its mean loss (scalar), logits float32[B, classes] and labels int64[B]."""
         self._losses.append(mean_loss.detach())
         self._correct.append(logits.argmax(dim=1) == labels)
+
+    def extend(self, mean_losses: Sequence[Tensor], correct: Sequence[Tensor]) -> None:
+        """Add batches: their mean losses (scalars), and bool[B] which of their samples were predicted correctly."""
+        self._losses.extend(mean_losses)
+        self._correct.extend(correct)
 
     def mean_loss(self) -> float:
         """Mean loss over all samples; 0 before the first batch."""

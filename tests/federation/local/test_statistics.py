@@ -35,3 +35,12 @@ def test_sums_keep_no_gradient_history() -> None:
     statistics.add(logits.sum(), logits, torch.tensor([0, 1]))
     assert statistics.mean_loss() == 0.0
     assert statistics.accuracy() == 0.5
+
+
+def test_batches_of_stacked_models_count_like_single_batches() -> None:
+    """4 samples with mean loss 0.5 and 1 correct, one with loss 2 that is correct: 0.8 and 2 of 5."""
+    statistics = TrainingStatistics()
+    correct = torch.tensor([True, False, False, False]), torch.tensor([True])
+    statistics.extend(torch.tensor([0.5, 2.0]).unbind(), correct)
+    assert statistics.mean_loss() == pytest.approx(0.8)
+    assert statistics.accuracy() == pytest.approx(2 / 5)

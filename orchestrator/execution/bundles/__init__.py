@@ -1,0 +1,1 @@
+"""Bundles: training tasks of one round that an actor trains together (`runtime.cohort`)."""

@@ -1,0 +1,1 @@
+"""Trains the models of several clients together: one step computes the gradients of all of them."""
