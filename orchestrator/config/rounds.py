@@ -18,6 +18,11 @@ class FleetConfig(Section):
         description="a built-in fleet (`sparsefleet list fleets`), a YAML fleet, or a CSV or Parquet trace",
     )
     num_clients: Positive = Field(20, description="number of clients in the population")
+    unseen_clients: Annotated[int, Field(ge=0)] = Field(
+        0,
+        description="further clients with data and devices that never train; only the metrics `*/unseen_accuracy_*` "
+        "describe them",
+    )
     redraw: bool = Field(
         False, description="give every client a new device in every round, sampled by the fleet's shares"
     )
@@ -43,6 +48,11 @@ class FleetConfig(Section):
         ge=1.0,
         description="clients sampled per client needed; a round ends when enough updates have arrived",
     )
+
+    @property
+    def num_with_unseen(self) -> int:
+        """Number of clients that have data and a device. The ids of unseen clients follow those of the population."""
+        return self.num_clients + self.unseen_clients
 
 
 class SelectionConfig(Section):

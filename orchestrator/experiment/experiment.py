@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from orchestrator.data.dataset import Dataset
 from orchestrator.data.partition import Partition, make_partition
+from orchestrator.errors import PartitionError
 from orchestrator.experiment.config import ExperimentConfig
 from orchestrator.experiment.method_support import privacy_warnings
 from orchestrator.experiment.own_parts.metrics import Metric
@@ -100,7 +101,8 @@ class Experiment(ExperimentSpec):
     def warnings(self) -> tuple[str, ...]:
         """Warnings for the user about the method and its privacy with these options, one per line."""
         further = privacy_warnings(self.algorithm, self.config.privacy)
-        return (*self.algorithm.warnings(self.partition.train.sizes()), *further)
+        sizes = self.partition.train.sizes()[: self.config.fleet.num_clients]
+        return (*self.algorithm.warnings(sizes), *further)
 
     @property
     def initial(self) -> NDArray[np.float32]:
@@ -132,7 +134,18 @@ class Experiment(ExperimentSpec):
 
 def split_samples(dataset: Dataset, config: ExperimentConfig) -> Partition:
     """Partition the samples over clients as configured. Raises PartitionError when that is impossible."""
-    return make_partition(dataset, config.data, config.fleet.num_clients, stream(config.seed, "partition"))
+    rng = stream(config.seed, "partition")
+    fleet = config.fleet
+    try:
+        return make_partition(
+            dataset, config.data, fleet.num_with_unseen, rng, num_unseen=fleet.unseen_clients
+        )
+    except PartitionError as error:
+        if not fleet.unseen_clients or error.field != "fleet.num_clients":
+            raise
+        problem = f"with fleet.unseen_clients={fleet.unseen_clients} these are {error.value} clients; {error.problem}"
+        remedy = f"{error.remedy}; unseen clients count too"
+        raise PartitionError("fleet.num_clients", fleet.num_clients, problem, remedy) from error
 
 
 def with_samples(spec: ExperimentSpec, dataset: Dataset, partition: Partition) -> Experiment:

@@ -68,7 +68,7 @@ def prepare(config: ExperimentConfig, samples: tuple[Dataset, Partition] | None 
         seed=config.seed,
         initial=flat.values.numpy().copy(),
         population=sample_population(
-            fleet, config.fleet.num_clients, config.seed, redraw=config.fleet.redraw
+            fleet, config.fleet.num_with_unseen, config.seed, redraw=config.fleet.redraw
         ),
         units=units,
         value_dtype=config.wire.value_dtype,

@@ -94,7 +94,12 @@ class RunResult(RunSummary):
         return f"{self.run_id} ({counted(self.num_rounds, 'round')}{state})"
 
     def _accuracies(self) -> dict[str, str]:
-        named = {"accuracy": self.accuracy, "personal accuracy": self.personal_accuracy}
+        named = {
+            "accuracy": self.accuracy,
+            "personal accuracy": self.personal_accuracy,
+            "accuracy on unseen clients": self.unseen_accuracy,
+            "personal accuracy of unseen clients": self.unseen_personal_accuracy,
+        }
         measured = {name: f"{100 * value:.2f}%" for name, value in named.items() if value is not None}
         return measured or {"accuracy": "not measured"}
 

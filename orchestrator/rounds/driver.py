@@ -32,7 +32,7 @@ from orchestrator.federation.algorithm import ServerState
 from orchestrator.federation.privacy.accountant import epsilon
 from orchestrator.rounds.asynchronous import AsynchronousRounds
 from orchestrator.rounds.broadcast import Broadcast
-from orchestrator.rounds.evaluator import Evaluator, score_distributions, sparsity_metrics
+from orchestrator.rounds.evaluator import Evaluator, named_scores, score_distributions, sparsity_metrics
 from orchestrator.rounds.phase import PhaseRunner
 from orchestrator.rounds.protocol import RoundInProgress, Rounds
 from orchestrator.rounds.scoring import Scoring
@@ -260,9 +260,10 @@ class Driver:
         scoring_error = None
         if finished.scoring is not None:
             scores, scoring_error = finished.scoring.collect(failures)
-            metrics |= {} if scoring_error else score_distributions([score.scores for score in scores])
-            for score in scores:
-                client_scores.add_client(score.client_id, score.scores)
+            named = [named_scores(score, self._config.fleet.num_clients) for score in scores]
+            metrics |= {} if scoring_error else score_distributions(named)
+            for score, accuracies in zip(scores, named, strict=True):
+                client_scores.add_client(score.client_id, accuracies)
         metrics |= self._privacy_metrics(round_idx)
         if self._config.runtime.profile:
             metrics |= self._stopwatch.lap(self._executor.num_workers)

@@ -27,13 +27,14 @@ class CohortSampler:
         config, self._setting = experiment.config, experiment.setting
         self._config, self._training = config.selection, config.training
         self._population = experiment.setting.population
+        #: unseen clients, whose ids follow, are never candidates
+        self._num_clients = experiment.setting.num_clients
         weighted = self._config.kind in ("samples", "power_of_choice")
-        sizes = experiment.partition.train.sizes() if weighted else None
-        self._clients = ClientSampler(len(self._population), sizes)
-        self._sizes = experiment.partition.train.sizes()
-        self._history = ClientHistory(len(self._population))
+        self._sizes = experiment.partition.train.sizes()[: self._num_clients]
+        self._clients = ClientSampler(self._num_clients, self._sizes if weighted else None)
+        self._history = ClientHistory(self._num_clients)
         wanted = ceil(round(config.fleet.over_selection * self._training.clients_per_round, 9))
-        most = wanted if self._training.with_replacement else len(self._population)
+        most = wanted if self._training.with_replacement else self._num_clients
         self.cohort_size = min(wanted, most)
 
     @property
@@ -74,7 +75,7 @@ class CohortSampler:
         wanted = self.cohort_size if count is None else count
         num_candidates = wanted
         if self._config.kind in ("available", "power_of_choice"):
-            num_candidates = min(max(wanted, self._config.candidates or 2 * wanted), len(self._population))
+            num_candidates = min(max(wanted, self._config.candidates or 2 * wanted), self._num_clients)
         all_eligible = self._population.always_available and not busy
 
         def eligible(client_id: int) -> bool:
@@ -82,7 +83,7 @@ class CohortSampler:
 
         if self._config.kind in ("oort", "refl"):
             return self._guided(
-                round_idx, wanted, rng, [k for k in range(len(self._population)) if eligible(k)], now_s
+                round_idx, wanted, rng, [k for k in range(self._num_clients) if eligible(k)], now_s
             )
         sampled = self._clients.sample(
             num_candidates,

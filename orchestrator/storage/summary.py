@@ -20,6 +20,8 @@ class RunSummary:
     `personal_accuracy`: unweighted mean over clients of the accuracy of each client's own model on its own test part.
     `validation_accuracy`: of the global model on all clients' validation samples.
     `validation_personal_accuracy`: like `personal_accuracy`, on the clients' validation parts.
+    `unseen_accuracy`, `unseen_personal_accuracy`: means over the clients that never train (`fleet.unseen_clients`), of
+    the global model and of the model that such a client would use, each on the client's test part.
     All accuracies are from the last round that measured them; None when no round did.
     `params_sha256`: digest of the final global float32 parameter vector; None for a trial that its sweep stopped.
     `num_not_finite`: rounds whose evaluation gave NaN or infinity, for example because the model diverged.
@@ -41,6 +43,8 @@ class RunSummary:
     num_not_finite: int = 0
     validation_accuracy: float | None = None
     validation_personal_accuracy: float | None = None
+    unseen_accuracy: float | None = None
+    unseen_personal_accuracy: float | None = None
 
     @classmethod
     def of(
@@ -70,6 +74,8 @@ class RunSummary:
             num_not_finite=sum(1 for record in records if not_finite(record)),
             validation_accuracy=_last(records, "validation/accuracy"),
             validation_personal_accuracy=_last(records, "validation/personal_accuracy_mean"),
+            unseen_accuracy=_last(records, "eval/unseen_accuracy_mean"),
+            unseen_personal_accuracy=_last(records, "personal/unseen_accuracy_mean"),
         )
 
     @classmethod

@@ -185,6 +185,22 @@ METRICS: dict[str, str] = {
             ),
         }.items()
     },
+    **{
+        metric: text
+        for name, what in (
+            ("eval/unseen_accuracy", "global model on the test part of each client that never trains"),
+            (
+                "personal/unseen_accuracy",
+                "the model that a client that never trains would use (global, or after its own adaptation), on its "
+                "test part",
+            ),
+            (
+                "finetuned/unseen_accuracy",
+                "the same model after evaluation.finetune_epochs more epochs, on the client's test part",
+            ),
+        )
+        for metric, text in _client_statistics(name, what).items()
+    },
     "comm/upload_bytes": "encoded bytes from all clients to the server in the round",
     "comm/upload_bytes_total": "encoded bytes from clients to the server, this round and before",
     "comm/download_bytes": "encoded bytes from the server to all clients in the round",

@@ -185,3 +185,21 @@ def test_killed_client_actor_does_not_change_the_result(
         assert backend.params_sha256() == reference
     finally:
         backend.close()
+
+
+@pytest.mark.parametrize(
+    "placement", [["runtime.actors=dedicated"], ["runtime.actors=pooled", "runtime.pool_size=2"]]
+)
+def test_unseen_clients_have_the_scores_of_one_process(
+    make_config: MakeConfig, tmp_path: Path, placement: list[str]
+) -> None:
+    """Ditto's unseen clients train before they are scored, on whichever actor."""
+    found = []
+    for executor in (["runtime.executor=inprocess"], placement):
+        tree = make_config("fleet.unseen_clients=2", "training.rounds=2", *executor).to_dict()
+        summary = session.run(
+            ExperimentConfig.parse({**tree, "algorithm": {"name": "ditto"}, "sparsity": {}}), QUIET
+        )
+        found.append(comparable(read_records(tmp_path / summary.run_id / "metrics.jsonl")))
+    assert found[0] == found[1]
+    assert "personal/unseen_accuracy_mean" in found[0][-1][1]

@@ -33,6 +33,7 @@ METHODS = {
         "algorithm.name=tests.support.probing_methods:Stubborn",
         "evaluation.personal_every=1",
     ),
+    "unseen clients": ("algorithm.name=ditto", "fleet.unseen_clients=2"),
     "guided sampling": ("selection.kind=oort",),
     "messages between clients": ("algorithm.name=dispfl", "algorithm.num_neighbours=2"),
     "rule and attack": (

@@ -32,7 +32,12 @@ def test_summary_takes_totals_of_the_last_round_and_last_measured_scores(tmp_pat
         RunStore(tmp_path / "my-run"),
         {"eval/accuracy": 0.1, "personal/accuracy_mean": 0.2},
         {"eval/accuracy": 0.5, "personal/accuracy_mean": 0.6, "validation/accuracy": 0.7},
-        {"validation/personal_accuracy_mean": 0.8, **TOTALS},
+        {
+            "validation/personal_accuracy_mean": 0.8,
+            "eval/unseen_accuracy_mean": 0.4,
+            "personal/unseen_accuracy_mean": 0.3,
+            **TOTALS,
+        },
     )
     assert summary.to_dict() == {
         "run_id": "my-run",
@@ -51,6 +56,8 @@ def test_summary_takes_totals_of_the_last_round_and_last_measured_scores(tmp_pat
         "num_not_finite": 0,
         "validation_accuracy": 0.7,
         "validation_personal_accuracy": 0.8,
+        "unseen_accuracy": 0.4,
+        "unseen_personal_accuracy": 0.3,
     }
 
 
