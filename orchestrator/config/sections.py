@@ -265,6 +265,26 @@ class LearningRateConfig(Section):
     )
 
 
+class StopConfig(Section):
+    """When a run ends before `training.rounds`."""
+
+    patience: Positive | None = Field(
+        None,
+        description="end after this many evaluations without a better validation accuracy (of the clients' own models "
+        "if the method has them); None: never",
+    )
+    min_delta: float = Field(
+        0.0, ge=0.0, lt=1.0, description="smallest increase of the accuracy that counts as better"
+    )
+
+    @model_validator(mode="after")
+    def _check_min_delta(self) -> Self:
+        if self.min_delta and self.patience is None:
+            problem = "training.stop.patience is not set, so that no run ends early"
+            raise ConfigError("training.stop.min_delta", self.min_delta, problem, "set it too, or use 0")
+        return self
+
+
 class TrainingConfig(Section):
     """The federated rounds, and the local training of a client."""
 
@@ -297,6 +317,12 @@ class TrainingConfig(Section):
     weight_decay: float = Field(0.0, ge=0.0, description="L2 decay on all parameters (decoupled for adamw)")
     clip_norm: float | None = Field(None, gt=0.0, description="largest gradient norm; None: no clipping")
     eval_every: Positive = Field(1, description="evaluate every this many rounds and after the last round")
+    stop: StopConfig = Field(StopConfig(), description="early end of the run")
+    keep_best: bool = Field(
+        False,
+        description="also keep the global model of the evaluated round with the best validation accuracy; a run with "
+        "`stop.patience` does so always",
+    )
 
     #: the learning rate of each round by `lr_schedule`; None: not computed
     _rates: tuple[float, ...] | None = PrivateAttr(None)

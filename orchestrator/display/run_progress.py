@@ -143,6 +143,8 @@ SUMMARY_COLUMNS = (
     SummaryColumn("personal", "personal_accuracy", _percent),
     SummaryColumn("unseen", "unseen_accuracy", _percent),
     SummaryColumn("unseen personal", "unseen_personal_accuracy", _percent),
+    SummaryColumn("best round", "best_accuracy", _percent),
+    SummaryColumn("best personal", "best_personal_accuracy", _percent),
     SummaryColumn("upload", "upload_bytes_total", format_bytes),
     SummaryColumn("download", "download_bytes_total", format_bytes),
     SummaryColumn("training", "train_flops_total", format_flops),
@@ -152,7 +154,7 @@ SUMMARY_COLUMNS = (
 
 
 #: fields of RunSummary that most runs do not have
-_OPTIONAL = ("unseen_accuracy", "unseen_personal_accuracy")
+_OPTIONAL = ("unseen_accuracy", "unseen_personal_accuracy", "best_accuracy", "best_personal_accuracy")
 
 
 def summary_columns(rows: Iterable[Mapping[str, object]]) -> tuple[SummaryColumn, ...]:

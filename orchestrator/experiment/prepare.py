@@ -76,6 +76,7 @@ def prepare(config: ExperimentConfig, samples: tuple[Dataset, Partition] | None 
     )
     algorithm = algorithm_type(config.algorithm, setting)
     require_support(config, algorithm)
+    _require_validation_score(config, partition)
     if algorithm.needs_validation:
         _require_validation(config, partition)
     return Experiment(
@@ -174,6 +175,19 @@ def _trace(model_spec: str, flat: FlatModule, dataset: Dataset) -> tuple[UnitGro
         return trace_units(flat.module, example_input(dataset.input_shape))
     except ModelError as error:
         raise ModelError("model.name", model_spec, f"{error.value}: {error.problem}", error.remedy) from error
+
+
+def _require_validation_score(config: ExperimentConfig, partition: Partition) -> None:
+    """Raise ConfigError if validation samples decide about the rounds, and there are none."""
+    stop, keep_best = config.training.stop, config.training.keep_best
+    if (stop.patience is None and not keep_best) or partition.validation.sizes()[
+        : config.fleet.num_clients
+    ].any():
+        return
+    key, value = ("patience", stop.patience) if stop.patience else ("keep_best", keep_best)
+    key = f"training.stop.{key}" if stop.patience else f"training.{key}"
+    problem = "no client has validation samples, by which rounds are compared"
+    raise ConfigError(key, value, problem, "set data.validation_fraction to 0.1, or leave it unset")
 
 
 def _require_validation(config: ExperimentConfig, partition: Partition) -> None:

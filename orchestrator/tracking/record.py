@@ -156,6 +156,9 @@ METRICS: dict[str, str] = {
     **_client_statistics("eval/client_accuracy", "global model on each client's own test part"),
     "validation/accuracy": "accuracy of the global model on all clients' validation samples, share in [0, 1]",
     "validation/loss": "mean cross-entropy of the global model on all clients' validation samples, nats",
+    "validation/best_round": "round with the best validation accuracy until now, by the clients' own models if the "
+    "method has them",
+    "validation/num_stale": "evaluations since the validation accuracy last increased by training.stop.min_delta",
     **_client_statistics(
         "validation/personal_accuracy",
         "the model that each client uses after the round, on the client's validation part",

@@ -11,6 +11,7 @@ from orchestrator.experiment.config import ExperimentConfig
 from orchestrator.experiment.prepare import prepare
 from orchestrator.runtime import session
 from orchestrator.runtime.ray_backend import RayBackend
+from orchestrator.storage.best_model import best_model_folder
 from orchestrator.storage.run_store import RunStore
 from orchestrator.tracking.record import read_records
 from tests.support.ray_runs import MakeConfig
@@ -203,3 +204,16 @@ def test_unseen_clients_have_the_scores_of_one_process(
         found.append(comparable(read_records(tmp_path / summary.run_id / "metrics.jsonl")))
     assert found[0] == found[1]
     assert "personal/unseen_accuracy_mean" in found[0][-1][1]
+
+
+def test_run_on_ray_stops_early_in_the_same_round_with_the_same_models(
+    make_config: MakeConfig, tmp_path: Path
+) -> None:
+    stopping = ("training.stop.patience=1", "training.stop.min_delta=0.99")
+    found = []
+    for executor in ("runtime.executor=inprocess", "runtime.actors=dedicated"):
+        summary = session.run(make_config(*stopping, "training.eval_every=2", executor), QUIET)
+        assert (summary.num_rounds, summary.interrupted) == (4, False)
+        best = best_model_folder(tmp_path / summary.run_id, summary.best_round or 0)
+        found.append((summary.params_sha256, summary.stop_reason, (best / "model.safetensors").read_bytes()))
+    assert found[0] == found[1]

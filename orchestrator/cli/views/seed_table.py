@@ -9,7 +9,14 @@ from orchestrator.analysis.statistics import Spread, spread
 from orchestrator.display.run_progress import SummaryColumn, summary_columns
 
 #: columns whose mean has a 95 % interval in points
-_SHARES = ("accuracy", "personal_accuracy", "unseen_accuracy", "unseen_personal_accuracy")
+_SHARES = (
+    "accuracy",
+    "personal_accuracy",
+    "unseen_accuracy",
+    "unseen_personal_accuracy",
+    "best_accuracy",
+    "best_personal_accuracy",
+)
 
 
 def seed_table(runs: Mapping[int, Mapping[str, object]]) -> Table:
