@@ -3,8 +3,10 @@
 from collections.abc import Callable
 from functools import partial
 
+import numpy as np
 from torch import nn
 
+from orchestrator.config.sections import TrainingConfig
 from orchestrator.data.dataset import Dataset
 from orchestrator.data.partition import Partition
 from orchestrator.data.registry import default_model, load_dataset
@@ -18,6 +20,7 @@ from orchestrator.experiment.own_parts.learning_rates import with_learning_rates
 from orchestrator.experiment.own_parts.metrics import load_metrics
 from orchestrator.experiment.own_parts.sources import named_sources
 from orchestrator.federation.device_assignment import sample_population
+from orchestrator.federation.local.batches import batch_sizes
 from orchestrator.federation.seeds import forked_seeds
 from orchestrator.federation.setting import Setting
 from orchestrator.fleet.registry import get_fleet
@@ -62,7 +65,7 @@ def prepare(config: ExperimentConfig, samples: tuple[Dataset, Partition] | None 
     setting = Setting(
         layout=flat.layout,
         cost=with_unit_macs(cost, flat.module, flat.layout, dataset.input_shape, units),
-        training=with_learning_rates(config.training),
+        training=with_learning_rates(config.training, _task_steps(config.training, partition, smallest)),
         sparsity=with_density_schedule(config.sparsity, config.training.rounds),
         num_clients=config.fleet.num_clients,
         seed=config.seed,
@@ -153,6 +156,14 @@ def _smallest_batch(
             "raise it, or choose a model without batch statistics",
         )
     return smallest
+
+
+def _task_steps(training: TrainingConfig, partition: Partition, smallest: int) -> set[int]:
+    """Return the numbers of optimiser steps that the clients' tasks have."""
+    return {
+        training.local_epochs * len(batch_sizes(int(size), training, smallest))
+        for size in np.unique(partition.train.sizes())
+    }
 
 
 def _count(config: ExperimentConfig, flat: FlatModule, dataset: Dataset) -> ModelCost:

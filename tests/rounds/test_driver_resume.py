@@ -34,6 +34,12 @@ METHODS = {
         "evaluation.personal_every=1",
     ),
     "unseen clients": ("algorithm.name=ditto", "fleet.unseen_clients=2"),
+    "rates of local steps": (
+        "algorithm.name=ditto",
+        "training.lr_schedule.name=CosineAnnealingLR",
+        "training.lr_schedule.options.T_max=15",
+        "training.lr_schedule.per=step",
+    ),
     "guided sampling": ("selection.kind=oort",),
     "messages between clients": ("algorithm.name=dispfl", "algorithm.num_neighbours=2"),
     "rule and attack": (
