@@ -55,6 +55,10 @@ def _check_selection(config: RoundSections) -> None:
     if kind not in ("uniform", "samples") and config.training.with_replacement:
         problem = f"training.with_replacement=true samples a client twice, but {kind} ranks different clients"
         raise ConfigError("selection.kind", kind, problem, "set training.with_replacement=false")
+    if config.selection.options and not config.selection.is_own:
+        problem = f"selection.kind={kind} is built in and has no options"
+        remedy = "leave it out, or name your own function"
+        raise ConfigError("selection.options", dict(config.selection.options), problem, remedy)
     if candidates is None:
         return
     if kind not in ("available", "power_of_choice"):
@@ -127,8 +131,8 @@ def _check_asynchrony(config: RoundSections) -> None:
         "fleet.deadline_s": config.fleet.deadline_s is not None,
         "fleet.over_selection": config.fleet.over_selection > 1.0,
         "training.with_replacement": config.training.with_replacement,
-        f"selection.kind={config.selection.kind}": config.selection.kind
-        in ("power_of_choice", "oort", "refl"),
+        f"selection.kind={config.selection.kind}": config.selection.kind == "power_of_choice"
+        or config.selection.learns,
     }
     for option, is_set in synchronous.items():
         if is_set:

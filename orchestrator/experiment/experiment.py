@@ -24,6 +24,7 @@ from orchestrator.federation.algorithm import AnyAlgorithm
 from orchestrator.federation.seeds import forked_seeds, stream
 from orchestrator.federation.setting import Setting
 from orchestrator.fleet.fleets import Fleet
+from orchestrator.fleet.own_sampling import SamplingRule
 from orchestrator.models.memory_format import MemoryFormat
 from orchestrator.models.parameters import FlatModule
 from orchestrator.models.state import unpack_state
@@ -40,6 +41,7 @@ class ExperimentSpec:
     `sources` are the user's files that the config names, by the name of their section.
     `initial_file` is the SHA-256 of the file of `model.init`; None without such a file.
     `metrics` are the further metrics of the global model, by name.
+    `sampling_rule` is the user's function that samples cohorts; None for a built-in policy.
     """
 
     config: ExperimentConfig
@@ -52,6 +54,7 @@ class ExperimentSpec:
     sources: Mapping[str, SourceFiles]
     initial_file: str | None
     metrics: Mapping[str, Metric]
+    sampling_rule: SamplingRule | None = None
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -80,6 +83,7 @@ class Experiment(ExperimentSpec):
             sources=self.sources,
             initial_file=self.initial_file,
             metrics=self.metrics,
+            sampling_rule=self.sampling_rule,
         )
 
     @property
@@ -161,6 +165,7 @@ def with_samples(spec: ExperimentSpec, dataset: Dataset, partition: Partition) -
         sources=spec.sources,
         initial_file=spec.initial_file,
         metrics=spec.metrics,
+        sampling_rule=spec.sampling_rule,
         dataset=dataset,
         partition=partition,
     )

@@ -23,6 +23,7 @@ from orchestrator.federation.device_assignment import sample_population
 from orchestrator.federation.local.batches import batch_sizes
 from orchestrator.federation.seeds import forked_seeds
 from orchestrator.federation.setting import Setting
+from orchestrator.fleet.own_sampling import load_sampling_rule
 from orchestrator.fleet.registry import get_fleet
 from orchestrator.models.cost import ModelCost, measure_cost
 from orchestrator.models.initial.loading import load_initial, require_finite_start
@@ -95,6 +96,7 @@ def prepare(config: ExperimentConfig, samples: tuple[Dataset, Partition] | None 
         sources=named_sources(config),
         initial_file=initial_file,
         metrics=load_metrics(config.evaluation.metrics or (), dataset),
+        sampling_rule=load_sampling_rule(config.selection.kind),
     )
 
 

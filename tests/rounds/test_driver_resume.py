@@ -40,6 +40,10 @@ METHODS = {
         "training.lr_schedule.options.T_max=15",
         "training.lr_schedule.per=step",
     ),
+    "sampling by a function": (
+        "selection.kind=tests.support.sampling_rules:largest_losses",
+        "selection.options.share=0.7",
+    ),
     "guided sampling": ("selection.kind=oort",),
     "messages between clients": ("algorithm.name=dispfl", "algorithm.num_neighbours=2"),
     "rule and attack": (
