@@ -21,6 +21,7 @@ from orchestrator.experiment.method_support import privacy_warnings
 from orchestrator.experiment.own_parts.metrics import Metric
 from orchestrator.federation.adversary.attackers import sample_attackers
 from orchestrator.federation.algorithm import AnyAlgorithm
+from orchestrator.federation.robust.own_rule import OwnRule
 from orchestrator.federation.seeds import forked_seeds, stream
 from orchestrator.federation.setting import Setting
 from orchestrator.fleet.fleets import Fleet
@@ -42,6 +43,7 @@ class ExperimentSpec:
     `initial_file` is the SHA-256 of the file of `model.init`; None without such a file.
     `metrics` are the further metrics of the global model, by name.
     `sampling_rule` is the user's function that samples cohorts; None for a built-in policy.
+    `aggregation_rule` is the user's function that combines updates; None for a built-in rule.
     """
 
     config: ExperimentConfig
@@ -55,6 +57,7 @@ class ExperimentSpec:
     initial_file: str | None
     metrics: Mapping[str, Metric]
     sampling_rule: SamplingRule | None = None
+    aggregation_rule: OwnRule | None = None
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -84,6 +87,7 @@ class Experiment(ExperimentSpec):
             initial_file=self.initial_file,
             metrics=self.metrics,
             sampling_rule=self.sampling_rule,
+            aggregation_rule=self.aggregation_rule,
         )
 
     @property
@@ -166,6 +170,7 @@ def with_samples(spec: ExperimentSpec, dataset: Dataset, partition: Partition) -
         initial_file=spec.initial_file,
         metrics=spec.metrics,
         sampling_rule=spec.sampling_rule,
+        aggregation_rule=spec.aggregation_rule,
         dataset=dataset,
         partition=partition,
     )

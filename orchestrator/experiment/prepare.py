@@ -21,6 +21,7 @@ from orchestrator.experiment.own_parts.metrics import load_metrics
 from orchestrator.experiment.own_parts.sources import named_sources
 from orchestrator.federation.device_assignment import sample_population
 from orchestrator.federation.local.batches import batch_sizes
+from orchestrator.federation.robust.own_rule import load_rule
 from orchestrator.federation.seeds import forked_seeds
 from orchestrator.federation.setting import Setting
 from orchestrator.fleet.own_sampling import load_sampling_rule
@@ -97,6 +98,7 @@ def prepare(config: ExperimentConfig, samples: tuple[Dataset, Partition] | None 
         initial_file=initial_file,
         metrics=load_metrics(config.evaluation.metrics or (), dataset),
         sampling_rule=load_sampling_rule(config.selection.kind),
+        aggregation_rule=load_rule(config.aggregation.rule),
     )
 
 

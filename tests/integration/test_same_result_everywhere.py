@@ -14,7 +14,7 @@ from orchestrator.runtime.ray_backend import RayBackend
 from orchestrator.storage.best_model import best_model_folder
 from orchestrator.storage.run_store import RunStore
 from orchestrator.tracking.record import read_records
-from tests.support import sampling_rules
+from tests.support import aggregation_rules, sampling_rules
 from tests.support.ray_runs import MakeConfig
 from tests.support.runs import comparable
 from tests.support.text_files import text_data
@@ -220,15 +220,21 @@ def test_run_on_ray_stops_early_in_the_same_round_with_the_same_models(
     assert found[0] == found[1]
 
 
-def test_sampling_rule_of_a_file_gives_the_result_of_one_process(
-    make_config: MakeConfig, tmp_path: Path
-) -> None:
-    file = tmp_path / "rules.py"
-    file.write_text(Path(sampling_rules.__file__).read_text())
-    own = (f"selection.kind={file}:largest_losses", "training.rounds=3")
+def test_rules_of_a_file_give_the_result_of_one_process(make_config: MakeConfig, tmp_path: Path) -> None:
+    for module in (sampling_rules, aggregation_rules):
+        source = Path(module.__file__)
+        (tmp_path / source.name).write_text(source.read_text())
+    own = (
+        f"selection.kind={tmp_path}/sampling_rules.py:largest_losses",
+        f"aggregation.rule={tmp_path}/aggregation_rules.py:clipped_mean",
+        "aggregation.options.limit=0.2",
+        "training.rounds=3",
+    )
     found = [
         session.run(make_config(*own, executor), QUIET)
         for executor in ("runtime.executor=inprocess", "runtime.actors=dedicated")
     ]
     assert found[0].params_sha256 == found[1].params_sha256
-    assert (tmp_path / found[1].run_id / "sources" / "selection" / "rules.py").is_file()
+    sources = tmp_path / found[1].run_id / "sources"
+    assert (sources / "selection" / "sampling_rules.py").is_file()
+    assert (sources / "aggregation" / "aggregation_rules.py").is_file()

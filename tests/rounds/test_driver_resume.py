@@ -44,6 +44,11 @@ METHODS = {
         "selection.kind=tests.support.sampling_rules:largest_losses",
         "selection.options.share=0.7",
     ),
+    "rule by a function": (
+        "aggregation.rule=tests.support.aggregation_rules:clipped_mean",
+        "aggregation.options.limit=0.2",
+        "algorithm.name=feddst",
+    ),
     "guided sampling": ("selection.kind=oort",),
     "messages between clients": ("algorithm.name=dispfl", "algorithm.num_neighbours=2"),
     "rule and attack": (

@@ -19,6 +19,7 @@ FILE_KEYS: Mapping[str, str] = {
     "schedule": "sparsity.schedule.kind",
     "metric": "evaluation.metrics",
     "selection": "selection.kind",
+    "aggregation": "aggregation.rule",
     "fleet": "fleet.name",
 }
 
