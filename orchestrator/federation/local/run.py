@@ -264,7 +264,7 @@ class LocalRun(Generic[C]):
     def reset_optimizer(self, round_idx: int | None = None) -> None:
         """Start a new optimiser, with the learning rate of the task's round or of the round given.
 
-        A schedule over local steps starts again too.
+        A schedule over local steps restarts too.
         """
         round_idx = self.task.round_idx if round_idx is None else round_idx
         self.optimizer = make_optimizer(self.setting.training, round_idx, self._num_steps)
