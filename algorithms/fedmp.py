@@ -104,7 +104,7 @@ class FedMP(ChosenUnitsAlgorithm[FedMPState, FedMPClient]):
 
     def init(self, params: Tensor) -> FedMPState:
         """No client has a loss yet."""
-        zeros = torch.zeros(self.setting.num_clients, dtype=torch.float64)
+        zeros = torch.zeros(len(self.setting.population), dtype=torch.float64)
         return FedMPState(params=params, losses=zeros - 1.0, rewards=zeros)
 
     def init_client(self, client_id: int) -> FedMPClient:

@@ -57,7 +57,8 @@ def resume(
     """Resume a run from its last checkpoint, and return its result.
 
     `run` is the run's folder, or its id in the folder `storage` (None: `runtime.storage` of the overrides, else
-    `runs`). `overrides` are `KEY=VALUE` strings; only training.rounds and the keys of runtime and tracking may change.
+    `runs`). `overrides` are `KEY=VALUE` strings; only training.rounds,
+    training.stop.patience, data.max_gib and the keys of runtime and tracking may change.
     With `accept_changed_code`, the run continues although a file of a method or model has changed.
     Raises ConfigError for any other override and for changed code, and CheckpointError when the run cannot be resumed.
     """

@@ -16,7 +16,7 @@ def phase_aggregator(experiment: Experiment, kind: TaskKind = "train") -> Aggreg
     config = experiment.config.aggregation
     if config.rule == "mean" or kind != "train":
         return experiment.algorithm.aggregator()
-    return RobustAggregator(config, average_of(experiment))
+    return RobustAggregator(config, average_of(experiment), experiment.aggregation_rule)
 
 
 def phase_sums(experiment: Experiment, kind: TaskKind = "train") -> LocalSums | ReflSums:

@@ -101,7 +101,7 @@ def _fits_as_before(experiment: Experiment, clients: Placement, left: Capacity) 
 def _obstacle(experiment: Experiment) -> str | None:
     """Why the updates of a run cannot be added in slices; None if they can."""
     if (rule := experiment.config.aggregation.rule) not in ("mean", *COORDINATE_RULES):
-        return f"aggregation.rule={rule} compares whole updates"
+        return f"aggregation.rule={rule} {'is a function of your own' if ':' in rule else 'compares whole updates'}"
     if experiment.config.asynchrony.staleness == "refl":
         return "asynchrony.staleness=refl compares whole updates"
     if type(experiment.algorithm.aggregator()) in AGGREGATORS.values():

@@ -7,7 +7,14 @@ from typing import Literal, get_args
 
 from orchestrator.errors import RequestError
 
-Metric = Literal["accuracy", "personal_accuracy", "validation_accuracy", "validation_personal_accuracy"]
+Metric = Literal[
+    "accuracy",
+    "personal_accuracy",
+    "validation_accuracy",
+    "validation_personal_accuracy",
+    "unseen_accuracy",
+    "unseen_personal_accuracy",
+]
 Cost = Literal["upload", "download", "flops", "time"]
 
 #: logged name of each metric and cost
@@ -16,6 +23,8 @@ METRICS: dict[Metric, str] = {
     "personal_accuracy": "personal/accuracy_mean",
     "validation_accuracy": "validation/accuracy",
     "validation_personal_accuracy": "validation/personal_accuracy_mean",
+    "unseen_accuracy": "eval/unseen_accuracy_mean",
+    "unseen_personal_accuracy": "personal/unseen_accuracy_mean",
 }
 COSTS: dict[Cost, str] = {
     "upload": "comm/upload_bytes_total",
@@ -36,6 +45,8 @@ METRIC_TITLES: dict[Metric, str] = {
     "personal_accuracy": "personal accuracy",
     "validation_accuracy": "validation accuracy",
     "validation_personal_accuracy": "personal validation accuracy",
+    "unseen_accuracy": "accuracy on unseen clients",
+    "unseen_personal_accuracy": "personal accuracy of unseen clients",
 }
 COST_TITLES: dict[Cost, str] = {
     "upload": "uploaded bytes",

@@ -69,7 +69,7 @@ _MetricName = Annotated[
     str,
     typer.Option(
         metavar="METRIC",
-        help="accuracy, personal_accuracy, validation_accuracy or validation_personal_accuracy.",
+        help="accuracy or personal_accuracy; with the prefix validation_ or unseen_ on other samples.",
     ),
 ]
 _CostName = Annotated[

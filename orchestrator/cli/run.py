@@ -77,7 +77,8 @@ Examples:
 RESUME_HELP = """
 Resume a run from its last checkpoint.
 
-A larger training.rounds extends a finished run. Keys of runtime and tracking may change too, and data.max_gib; all \
+A larger training.rounds extends a finished run, and a larger training.stop.patience a run that has stopped early. \
+Keys of runtime and tracking may change too, and data.max_gib; all \
 other keys keep their values. The command looks for the run in runtime.storage. A run stores the user's files of its \
 method and model, and is not resumed if they have changed.
 

@@ -1,6 +1,7 @@
 """Read the status of the runs and sweeps in a storage folder from their files."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -58,6 +59,12 @@ def run_statuses(storage: Path, limit: int | None = None) -> list[RunStatus]:
     return sorted(known, key=lambda status: status.state != "running")
 
 
+def _has_ended(summary: Mapping[str, Any], num_rounds: int, num_asked: int) -> bool:
+    """Whether all rounds are done, or the run has stopped early after as many rounds as its summary says."""
+    stopped = summary.get("stop_reason") is not None and summary.get("num_rounds") == num_rounds
+    return stopped or num_rounds >= num_asked
+
+
 def _run_status(folder: Path) -> RunStatus:
     config, summary = _yaml(folder / "config.yaml"), _json(folder / "summary.json")
     num_asked = int(_at(config, "training", "rounds") or 0)
@@ -68,7 +75,7 @@ def _run_status(folder: Path) -> RunStatus:
         state = "running"
     elif not config:
         state = "unreadable"
-    elif summary and not summary.get("interrupted") and len(lines) >= num_asked:
+    elif summary and not summary.get("interrupted") and _has_ended(summary, len(lines), num_asked):
         state = "finished"
     elif failure:
         state = "failed"

@@ -1,11 +1,12 @@
 """The sections for hostile clients and for privacy: the rule of aggregation, attacks, and differential privacy."""
 
+from collections.abc import Mapping
 from math import ceil, floor
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
-from orchestrator.config.section import Positive, PositiveFloat, Section
+from orchestrator.config.section import OwnObject, Positive, PositiveFloat, Section, dotted_names
 
 AttackKind = Literal["none", "label_flip", "sign_flip", "gaussian", "inner_product"]
 RuleName = Literal["mean", "median", "trimmed_mean", "krum", "multi_krum", "geometric_median"]
@@ -14,10 +15,14 @@ RuleName = Literal["mean", "median", "trimmed_mean", "krum", "multi_krum", "geom
 class AggregationConfig(Section):
     """How the server combines the updates of a round: by the method's average, or by a robust rule in its place."""
 
-    rule: RuleName = Field(
+    rule: RuleName | OwnObject = Field(
         "mean",
         description="mean: the method's average; median or trimmed_mean of each coordinate; krum: the update closest "
-        "to others; multi_krum: the mean of several such updates; geometric_median of the updates",
+        "to others; multi_krum: the mean of several such updates; geometric_median of the updates; or "
+        "`path/to/file.py:function`",
+    )
+    options: Annotated[Mapping[str, Any], BeforeValidator(dotted_names)] = Field(
+        {}, description="keyword arguments of your own function (rule=path/to/file.py:function)"
     )
     attacker_share: Annotated[float, Field(ge=0.0, lt=0.5)] = Field(
         0.2,

@@ -3,11 +3,12 @@
 `orchestrator.experiment.checks` rejects options of these sections that exclude each other.
 """
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
-from orchestrator.config.section import Positive, Section
+from orchestrator.config.section import OwnObject, Positive, Section, dotted_names
 
 
 class FleetConfig(Section):
@@ -18,6 +19,11 @@ class FleetConfig(Section):
         description="a built-in fleet (`sparsefleet list fleets`), a YAML fleet, or a CSV or Parquet trace",
     )
     num_clients: Positive = Field(20, description="number of clients in the population")
+    unseen_clients: Annotated[int, Field(ge=0)] = Field(
+        0,
+        description="further clients with data and devices that never train; only the metrics `*/unseen_accuracy_*` "
+        "describe them",
+    )
     redraw: bool = Field(
         False, description="give every client a new device in every round, sampled by the fleet's shares"
     )
@@ -44,14 +50,23 @@ class FleetConfig(Section):
         description="clients sampled per client needed; a round ends when enough updates have arrived",
     )
 
+    @property
+    def num_with_unseen(self) -> int:
+        """Number of clients that have data and a device. The ids of unseen clients follow those of the population."""
+        return self.num_clients + self.unseen_clients
+
 
 class SelectionConfig(Section):
     """How a round's cohort is sampled: without replacement, unless `training.with_replacement` is set."""
 
-    kind: Literal["uniform", "samples", "available", "power_of_choice", "oort", "refl"] = Field(
+    kind: Literal["uniform", "samples", "available", "power_of_choice", "oort", "refl"] | OwnObject = Field(
         "uniform",
         description="uniform; by number of samples; clients that stay available longest; of several candidates those "
-        "with the largest loss; oort: by utility and speed; refl: clients that soon become unavailable",
+        "with the largest loss; oort: by utility and speed; refl: clients that soon become unavailable; or "
+        "`path/to/file.py:function`",
+    )
+    options: Annotated[Mapping[str, Any], BeforeValidator(dotted_names)] = Field(
+        {}, description="keyword arguments of your own function (kind=path/to/file.py:function)"
     )
     candidates: Positive | None = Field(
         None,
@@ -60,6 +75,16 @@ class SelectionConfig(Section):
     cooldown: Annotated[int, Field(ge=0)] = Field(
         5, description="rounds after its participation in which a client is not sampled (refl)"
     )
+
+    @property
+    def is_own(self) -> bool:
+        """Whether a user's function samples the cohorts."""
+        return ":" in self.kind
+
+    @property
+    def learns(self) -> bool:
+        """Whether earlier participations decide about later cohorts."""
+        return self.is_own or self.kind in ("oort", "refl")
 
 
 class AsynchronyConfig(Section):

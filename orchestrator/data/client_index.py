@@ -41,6 +41,22 @@ class ClientIndex:
         source = np.arange(num_clients) % len(self)
         return type(self)(self.starts[source], self.stops[source], self.indices)
 
+    def first(self, num_clients: int) -> Self:
+        """Return the index of the first `num_clients` clients, with the rows that these clients have."""
+        if num_clients == len(self):
+            return self
+        starts, stops = self.starts[:num_clients], self.stops[:num_clients]
+        used = np.zeros(len(self.indices) + 1, dtype=np.int64)
+        np.add.at(used, starts, 1)
+        np.add.at(used, stops, -1)
+        kept = np.cumsum(used[:-1]) > 0
+        place = np.concatenate([[0], np.cumsum(kept)])
+        return type(self)(place[starts], place[stops], self.indices[kept])
+
+    def after(self, num_clients: int) -> Self:
+        """Return the index of the clients after the first `num_clients` ones."""
+        return type(self)(self.starts[num_clients:], self.stops[num_clients:], self.indices)
+
     def __len__(self) -> int:
         """Return the number of clients, K."""
         return len(self.starts)

@@ -83,8 +83,12 @@ class Partition:
         } | {f"class_{label}": counts[:, label] for label in range(dataset.num_classes)}
 
 
-def make_partition(dataset: Dataset, config: DataConfig, num_clients: int, rng: Generator) -> Partition:
+def make_partition(
+    dataset: Dataset, config: DataConfig, num_clients: int, rng: Generator, *, num_unseen: int = 0
+) -> Partition:
     """Assign the samples to clients according to `data.partition`. Equal states of `rng` give equal partitions.
+
+    The last `num_unseen` of the `num_clients` clients never train. A built-in partition chooses them at random.
 
     Some samples may stay unused: those outside all shards of a given size, and those of natural clients that were not
     chosen. A note tells the user.
@@ -96,6 +100,9 @@ def make_partition(dataset: Dataset, config: DataConfig, num_clients: int, rng: 
         num_clients = _num_distinct(config.partition.distinct_clients, population)
     _check_population(dataset, config, num_clients)
     owner = _assign(dataset, config.partition, num_clients, rng)
+    if num_unseen and kind in ASSIGNMENTS:
+        # the ids of natural clients have the order of the data's ids, so that the last clients are no random ones
+        owner = np.append(rng.permutation(num_clients), -1)[owner]
     rows, sizes = group_rows(owner, num_clients, rng)
     fraction = config.validation_fraction
     exact = Fraction(fraction).limit_denominator(10**9)  # in floating point, 0.29 * 100 is below 29
@@ -119,7 +126,7 @@ def make_partition(dataset: Dataset, config: DataConfig, num_clients: int, rng: 
         test=test,
         kind=kind,
         num_distinct=num_clients,
-        notes=_unused_note(dataset, kind, owner),
+        notes=(*_unused_note(dataset, kind, owner), *_unseen_note(population, num_unseen)),
     )
 
 
@@ -148,6 +155,14 @@ def _unused_note(dataset: Dataset, kind: str, owner: Int64) -> tuple[str, ...]:
         f"{left_out} of the {owners} owners in the data take no part, and {samples}: "
         f"fleet.num_clients={owners - left_out}",
     )
+
+
+def _unseen_note(num_clients: int, num_unseen: int) -> tuple[str, ...]:
+    if not num_unseen:
+        return ()
+    first, last = num_clients - num_unseen, num_clients - 1
+    which = f"client {last} never trains" if num_unseen == 1 else f"clients {first} to {last} never train"
+    return (f"{which} (fleet.unseen_clients={num_unseen})",)
 
 
 def _num_distinct(distinct_clients: int, population: int) -> int:

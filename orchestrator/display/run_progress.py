@@ -1,7 +1,7 @@
 """Shows a run on the terminal: its progress, and the table of results at its end."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple, final
 
 from rich.console import Console
@@ -114,11 +114,12 @@ def summary_table(rows: Sequence[Mapping[str, object]]) -> Table:
     """Build a table with one row per run, from summaries (`algorithm`, `accuracy`, ...); missing values are dashes."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     table.add_column("method", overflow="fold", min_width=6)
-    for heading, *_ in SUMMARY_COLUMNS:
+    columns = summary_columns(rows)
+    for heading, *_ in columns:
         table.add_column(heading, justify="right", no_wrap=True)
     for row in rows:
         cells = [str(row.get("algorithm", "-"))]
-        for _, key, formatter in SUMMARY_COLUMNS:
+        for _, key, formatter in columns:
             value = row.get(key)
             cells.append(formatter(value) if isinstance(value, (int, float)) else "-")
         table.add_row(*cells)
@@ -140,12 +141,26 @@ class SummaryColumn(NamedTuple):
 SUMMARY_COLUMNS = (
     SummaryColumn("accuracy", "accuracy", _percent),
     SummaryColumn("personal", "personal_accuracy", _percent),
+    SummaryColumn("unseen", "unseen_accuracy", _percent),
+    SummaryColumn("unseen personal", "unseen_personal_accuracy", _percent),
+    SummaryColumn("best round", "best_accuracy", _percent),
+    SummaryColumn("best personal", "best_personal_accuracy", _percent),
     SummaryColumn("upload", "upload_bytes_total", format_bytes),
     SummaryColumn("download", "download_bytes_total", format_bytes),
     SummaryColumn("training", "train_flops_total", format_flops),
     SummaryColumn("emulated", "emulated_s_total", format_seconds),
     SummaryColumn("wall", "wall_s_total", format_seconds),
 )
+
+
+#: fields of RunSummary that most runs do not have
+_OPTIONAL = ("unseen_accuracy", "unseen_personal_accuracy", "best_accuracy", "best_personal_accuracy")
+
+
+def summary_columns(rows: Iterable[Mapping[str, object]]) -> tuple[SummaryColumn, ...]:
+    """Return the columns of a table of these summaries, without columns for rare fields that none of them has."""
+    present = {key for row in rows for key, value in row.items() if value is not None}
+    return tuple(each for each in SUMMARY_COLUMNS if each.key not in _OPTIONAL or each.key in present)
 
 
 def _state(metrics: Mapping[str, float]) -> str:

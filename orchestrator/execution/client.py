@@ -246,6 +246,8 @@ class ClientRunner:
     def _score(self, run: LocalRun[Any], environment: DeviceEnvironment) -> ClientScore:
         """Accuracy of the model that the client uses now; for a `finetune` task also of a fine-tuned copy."""
         experiment, task = self._experiment, run.task
+        if task.client_id >= experiment.setting.num_clients and run.state is not None:
+            run = self._adapted(run)
         if experiment.algorithm.has_client_models:
             experiment.algorithm.personal(run)
         else:
@@ -259,6 +261,29 @@ class ClientRunner:
             scores |= {f"finetuned{name}": x for name, x in self._accuracies(run, environment).items()}
         return ClientScore(
             round_idx=task.round_idx, position=task.position, client_id=task.client_id, scores=scores
+        )
+
+    def _adapted(self, run: LocalRun[Any]) -> LocalRun[Any]:
+        """The run of an unseen client with the state that one participation leaves; the client sends nothing.
+
+        Without this training, the personal part of such a client would be the initial one.
+        """
+        participation: LocalRun[Any] = LocalRun(
+            setting=run.setting,
+            task=replace(run.task, kind="train"),
+            environment=run.environment,
+            received=run.received,
+            payload=run.payload,
+            state=run.state,
+        )
+        result = self._experiment.algorithm.client_update(participation)
+        return LocalRun(
+            setting=run.setting,
+            task=run.task,
+            environment=run.environment,
+            received=run.received,
+            payload=run.payload,
+            state=result.client_state,
         )
 
     def _loss(self, run: LocalRun[Any]) -> LocalResult[Any]:

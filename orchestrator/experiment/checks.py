@@ -6,13 +6,17 @@ from typing import Protocol
 from orchestrator.config.faults import ChaosConfig
 from orchestrator.config.rounds import AsynchronyConfig, FleetConfig, SelectionConfig
 from orchestrator.config.runtime import RuntimeConfig
-from orchestrator.config.sections import TrainingConfig, WireConfig
+from orchestrator.config.sections import DataConfig, TrainingConfig, WireConfig
 from orchestrator.errors import ConfigError
 from orchestrator.formatting import counted
 
 
 class RoundSections(Protocol):
     """The sections of an experiment's config that decide how its rounds run."""
+
+    @property
+    def data(self) -> DataConfig:
+        """The data and their partition."""
 
     @property
     def training(self) -> TrainingConfig:
@@ -41,6 +45,7 @@ def check_rounds(config: RoundSections) -> None:
     _check_replacement(config)
     _check_late_updates(config)
     _check_unused_asynchrony(config)
+    _check_unseen_clients(config)
     if config.asynchrony.kind != "none":
         _check_asynchrony(config)
 
@@ -50,6 +55,10 @@ def _check_selection(config: RoundSections) -> None:
     if kind not in ("uniform", "samples") and config.training.with_replacement:
         problem = f"training.with_replacement=true samples a client twice, but {kind} ranks different clients"
         raise ConfigError("selection.kind", kind, problem, "set training.with_replacement=false")
+    if config.selection.options and not config.selection.is_own:
+        problem = f"selection.kind={kind} is built in and has no options"
+        remedy = "leave it out, or name your own function"
+        raise ConfigError("selection.options", dict(config.selection.options), problem, remedy)
     if candidates is None:
         return
     if kind not in ("available", "power_of_choice"):
@@ -77,6 +86,17 @@ def _check_replacement(config: RoundSections) -> None:
         if used:
             problem = "training.with_replacement=true can give a client several tasks, one after the other"
             raise ConfigError(key, value, problem, "set training.with_replacement=false, or leave it unset")
+
+
+def _check_unseen_clients(config: RoundSections) -> None:
+    """Reject unseen clients that would have the samples of clients that train."""
+    distinct = config.data.partition.distinct_clients
+    if config.fleet.unseen_clients and distinct is not None and distinct < config.fleet.num_with_unseen:
+        problem = (
+            f"data.partition.distinct_clients={distinct} gives them samples on which other clients train"
+        )
+        remedy = "use 0, or leave data.partition.distinct_clients unset"
+        raise ConfigError("fleet.unseen_clients", config.fleet.unseen_clients, problem, remedy)
 
 
 def _check_late_updates(config: RoundSections) -> None:
@@ -111,8 +131,8 @@ def _check_asynchrony(config: RoundSections) -> None:
         "fleet.deadline_s": config.fleet.deadline_s is not None,
         "fleet.over_selection": config.fleet.over_selection > 1.0,
         "training.with_replacement": config.training.with_replacement,
-        f"selection.kind={config.selection.kind}": config.selection.kind
-        in ("power_of_choice", "oort", "refl"),
+        f"selection.kind={config.selection.kind}": config.selection.kind == "power_of_choice"
+        or config.selection.learns,
     }
     for option, is_set in synchronous.items():
         if is_set:

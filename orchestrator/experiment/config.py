@@ -49,7 +49,13 @@ class ExperimentConfig(Section):
     """A complete experiment. `ExperimentConfig()` is FedAvg on the bundled digits."""
 
     #: keys that a resumed run may change
-    RESUMABLE: ClassVar[tuple[str, ...]] = ("training.rounds", "runtime", "tracking", "data.max_gib")
+    RESUMABLE: ClassVar[tuple[str, ...]] = (
+        "training.rounds",
+        "training.stop.patience",
+        "runtime",
+        "tracking",
+        "data.max_gib",
+    )
 
     seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(0, description="root seed of every random stream")
     algorithm: Annotated[SerializeAsAny[AlgorithmConfig], BeforeValidator(_resolve_algorithm)] = Field(

@@ -15,14 +15,17 @@ from torch import Tensor, nn
 
 from orchestrator.data.dataset import Dataset
 from orchestrator.data.partition import Partition, make_partition
+from orchestrator.errors import PartitionError
 from orchestrator.experiment.config import ExperimentConfig
 from orchestrator.experiment.method_support import privacy_warnings
 from orchestrator.experiment.own_parts.metrics import Metric
 from orchestrator.federation.adversary.attackers import sample_attackers
 from orchestrator.federation.algorithm import AnyAlgorithm
+from orchestrator.federation.robust.own_rule import OwnRule
 from orchestrator.federation.seeds import forked_seeds, stream
 from orchestrator.federation.setting import Setting
 from orchestrator.fleet.fleets import Fleet
+from orchestrator.fleet.own_sampling import SamplingRule
 from orchestrator.models.memory_format import MemoryFormat
 from orchestrator.models.parameters import FlatModule
 from orchestrator.models.state import unpack_state
@@ -39,6 +42,8 @@ class ExperimentSpec:
     `sources` are the user's files that the config names, by the name of their section.
     `initial_file` is the SHA-256 of the file of `model.init`; None without such a file.
     `metrics` are the further metrics of the global model, by name.
+    `sampling_rule` is the user's function that samples cohorts; None for a built-in policy.
+    `aggregation_rule` is the user's function that combines updates; None for a built-in rule.
     """
 
     config: ExperimentConfig
@@ -51,6 +56,8 @@ class ExperimentSpec:
     sources: Mapping[str, SourceFiles]
     initial_file: str | None
     metrics: Mapping[str, Metric]
+    sampling_rule: SamplingRule | None = None
+    aggregation_rule: OwnRule | None = None
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -79,6 +86,8 @@ class Experiment(ExperimentSpec):
             sources=self.sources,
             initial_file=self.initial_file,
             metrics=self.metrics,
+            sampling_rule=self.sampling_rule,
+            aggregation_rule=self.aggregation_rule,
         )
 
     @property
@@ -100,7 +109,8 @@ class Experiment(ExperimentSpec):
     def warnings(self) -> tuple[str, ...]:
         """Warnings for the user about the method and its privacy with these options, one per line."""
         further = privacy_warnings(self.algorithm, self.config.privacy)
-        return (*self.algorithm.warnings(self.partition.train.sizes()), *further)
+        sizes = self.partition.train.sizes()[: self.config.fleet.num_clients]
+        return (*self.algorithm.warnings(sizes), *further)
 
     @property
     def initial(self) -> NDArray[np.float32]:
@@ -132,7 +142,18 @@ class Experiment(ExperimentSpec):
 
 def split_samples(dataset: Dataset, config: ExperimentConfig) -> Partition:
     """Partition the samples over clients as configured. Raises PartitionError when that is impossible."""
-    return make_partition(dataset, config.data, config.fleet.num_clients, stream(config.seed, "partition"))
+    rng = stream(config.seed, "partition")
+    fleet = config.fleet
+    try:
+        return make_partition(
+            dataset, config.data, fleet.num_with_unseen, rng, num_unseen=fleet.unseen_clients
+        )
+    except PartitionError as error:
+        if not fleet.unseen_clients or error.field != "fleet.num_clients":
+            raise
+        problem = f"with fleet.unseen_clients={fleet.unseen_clients} these are {error.value} clients; {error.problem}"
+        remedy = f"{error.remedy}; unseen clients count too"
+        raise PartitionError("fleet.num_clients", fleet.num_clients, problem, remedy) from error
 
 
 def with_samples(spec: ExperimentSpec, dataset: Dataset, partition: Partition) -> Experiment:
@@ -148,6 +169,8 @@ def with_samples(spec: ExperimentSpec, dataset: Dataset, partition: Partition) -
         sources=spec.sources,
         initial_file=spec.initial_file,
         metrics=spec.metrics,
+        sampling_rule=spec.sampling_rule,
+        aggregation_rule=spec.aggregation_rule,
         dataset=dataset,
         partition=partition,
     )

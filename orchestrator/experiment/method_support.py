@@ -24,6 +24,7 @@ def require_support(config: ExperimentConfig, algorithm: AnyAlgorithm) -> None:
     _require_attackable(config, algorithm)
     _require_private(config, algorithm)
     _require_rounding(config, algorithm)
+    _require_server_model(config, algorithm)
 
 
 def _require_rounding(config: ExperimentConfig, algorithm: AnyAlgorithm) -> None:
@@ -31,6 +32,14 @@ def _require_rounding(config: ExperimentConfig, algorithm: AnyAlgorithm) -> None
     if config.wire.value_dtype == "int8" and algorithm.capabilities.exact_values:
         problem = f"{config.algorithm.name} computes with the values that the server decodes, and int8 rounds at random"
         raise ConfigError("wire.value_dtype", "int8", problem, "use float16 or bfloat16")
+
+
+def _require_server_model(config: ExperimentConfig, algorithm: AnyAlgorithm) -> None:
+    """Reject unseen clients for a method without a model that such a client could receive."""
+    unseen = config.fleet.unseen_clients
+    if unseen and (problem := _without_updates(config, algorithm)) is not None:
+        problem = f"{problem}, so that unseen clients would get no trained model"
+        raise ConfigError("fleet.unseen_clients", unseen, problem, "use 0, or another method")
 
 
 def _require_plain_rounds(config: ExperimentConfig, algorithm: AnyAlgorithm) -> None:

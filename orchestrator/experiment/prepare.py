@@ -3,8 +3,10 @@
 from collections.abc import Callable
 from functools import partial
 
+import numpy as np
 from torch import nn
 
+from orchestrator.config.sections import TrainingConfig
 from orchestrator.data.dataset import Dataset
 from orchestrator.data.partition import Partition
 from orchestrator.data.registry import default_model, load_dataset
@@ -18,8 +20,11 @@ from orchestrator.experiment.own_parts.learning_rates import with_learning_rates
 from orchestrator.experiment.own_parts.metrics import load_metrics
 from orchestrator.experiment.own_parts.sources import named_sources
 from orchestrator.federation.device_assignment import sample_population
+from orchestrator.federation.local.batches import batch_sizes
+from orchestrator.federation.robust.own_rule import load_rule
 from orchestrator.federation.seeds import forked_seeds
 from orchestrator.federation.setting import Setting
+from orchestrator.fleet.own_sampling import load_sampling_rule
 from orchestrator.fleet.registry import get_fleet
 from orchestrator.models.cost import ModelCost, measure_cost
 from orchestrator.models.initial.loading import load_initial, require_finite_start
@@ -62,13 +67,13 @@ def prepare(config: ExperimentConfig, samples: tuple[Dataset, Partition] | None 
     setting = Setting(
         layout=flat.layout,
         cost=with_unit_macs(cost, flat.module, flat.layout, dataset.input_shape, units),
-        training=with_learning_rates(config.training),
+        training=with_learning_rates(config.training, _task_steps(config.training, partition, smallest)),
         sparsity=with_density_schedule(config.sparsity, config.training.rounds),
         num_clients=config.fleet.num_clients,
         seed=config.seed,
         initial=flat.values.numpy().copy(),
         population=sample_population(
-            fleet, config.fleet.num_clients, config.seed, redraw=config.fleet.redraw
+            fleet, config.fleet.num_with_unseen, config.seed, redraw=config.fleet.redraw
         ),
         units=units,
         value_dtype=config.wire.value_dtype,
@@ -76,6 +81,7 @@ def prepare(config: ExperimentConfig, samples: tuple[Dataset, Partition] | None 
     )
     algorithm = algorithm_type(config.algorithm, setting)
     require_support(config, algorithm)
+    _require_validation_score(config, partition)
     if algorithm.needs_validation:
         _require_validation(config, partition)
     return Experiment(
@@ -91,6 +97,8 @@ def prepare(config: ExperimentConfig, samples: tuple[Dataset, Partition] | None 
         sources=named_sources(config),
         initial_file=initial_file,
         metrics=load_metrics(config.evaluation.metrics or (), dataset),
+        sampling_rule=load_sampling_rule(config.selection.kind),
+        aggregation_rule=load_rule(config.aggregation.rule),
     )
 
 
@@ -154,6 +162,14 @@ def _smallest_batch(
     return smallest
 
 
+def _task_steps(training: TrainingConfig, partition: Partition, smallest: int) -> set[int]:
+    """Return the numbers of optimiser steps that the clients' tasks have."""
+    return {
+        training.local_epochs * len(batch_sizes(int(size), training, smallest))
+        for size in np.unique(partition.train.sizes())
+    }
+
+
 def _count(config: ExperimentConfig, flat: FlatModule, dataset: Dataset) -> ModelCost:
     """Return the model's cost. Make weights dense if a mask on them would save no operations.
 
@@ -174,6 +190,19 @@ def _trace(model_spec: str, flat: FlatModule, dataset: Dataset) -> tuple[UnitGro
         return trace_units(flat.module, example_input(dataset.input_shape))
     except ModelError as error:
         raise ModelError("model.name", model_spec, f"{error.value}: {error.problem}", error.remedy) from error
+
+
+def _require_validation_score(config: ExperimentConfig, partition: Partition) -> None:
+    """Raise ConfigError if validation samples decide about the rounds, and there are none."""
+    stop, keep_best = config.training.stop, config.training.keep_best
+    if (stop.patience is None and not keep_best) or partition.validation.sizes()[
+        : config.fleet.num_clients
+    ].any():
+        return
+    key, value = ("patience", stop.patience) if stop.patience else ("keep_best", keep_best)
+    key = f"training.stop.{key}" if stop.patience else f"training.{key}"
+    problem = "no client has validation samples, by which rounds are compared"
+    raise ConfigError(key, value, problem, "set data.validation_fraction to 0.1, or leave it unset")
 
 
 def _require_validation(config: ExperimentConfig, partition: Partition) -> None:

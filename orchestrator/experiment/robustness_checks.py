@@ -3,14 +3,14 @@
 from collections.abc import Mapping
 from typing import Protocol
 
-from orchestrator.config.robustness import AggregationConfig, AttackConfig, RuleName
+from orchestrator.config.robustness import AggregationConfig, AttackConfig
 from orchestrator.config.rounds import AsynchronyConfig, FleetConfig
 from orchestrator.config.sections import TrainingConfig
 from orchestrator.errors import ConfigError
 from orchestrator.formatting import counted
 
 #: options of `aggregation` that each rule reads
-_OPTIONS: Mapping[RuleName, tuple[str, ...]] = {
+_OPTIONS: Mapping[str, tuple[str, ...]] = {
     "mean": (),
     "median": (),
     "trimmed_mean": ("attacker_share",),
@@ -48,8 +48,9 @@ def check_aggregation(config: RobustSections) -> None:
     chosen = config.aggregation
     for name, field in type(chosen).model_fields.items():
         value = getattr(chosen, name)
-        if name not in ("rule", *_OPTIONS[chosen.rule]) and value != field.default:
+        if name not in ("rule", *_OPTIONS.get(chosen.rule, ("options",))) and value != field.default:
             problem = f"aggregation.rule={chosen.rule} ignores this option"
+            value = dict(value) if isinstance(value, Mapping) else value
             raise ConfigError(f"aggregation.{name}", value, problem, "leave it unset, or choose another rule")
     if chosen.rule != "mean" and config.asynchrony.kind == "fedasync":
         problem = "asynchrony.kind=fedasync steps after each update, so that no rule can compare updates"

@@ -24,6 +24,12 @@ SCORES = (
     ),
     VALIDATION_SCORE,
 )
+#: name of an accuracy of clients -> its name for clients that never train (fleet.unseen_clients)
+UNSEEN_SCORES = {
+    "eval/client_accuracy": "eval/unseen_accuracy",
+    "personal/accuracy": "personal/unseen_accuracy",
+    "finetuned/accuracy": "finetuned/unseen_accuracy",
+}
 #: stages of a client's task whose wall-clock time is measured
 STAGES = ("decode", "train", "score", "encode")
 

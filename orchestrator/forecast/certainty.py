@@ -62,7 +62,7 @@ def _unknown_costs(experiment: Experiment) -> Iterator[str]:
         yield f"{name} has its own {', '.join(changed)}; the first task stands for all tasks"
     if config.asynchrony.kind != "none":
         yield f"asynchrony.kind={config.asynchrony.kind}: the number of tasks depends on their order of arrival"
-    if config.selection.kind in ("power_of_choice", "available", "oort", "refl"):
+    if config.selection.kind in ("power_of_choice", "available") or config.selection.learns:
         yield f"selection.kind={config.selection.kind}: the cohorts depend on the run"
 
 

@@ -12,6 +12,7 @@ from orchestrator.formatting import counted, format_bytes, format_flops, format_
 from orchestrator.results.frames import clients_frame, rounds_frame
 from orchestrator.results.html import html_table
 from orchestrator.results.plots import ROUND, plot_rounds
+from orchestrator.storage.best_model import best_model_folder
 from orchestrator.storage.run_store import RunStore
 from orchestrator.storage.summary import RunSummary
 from orchestrator.tracking.record import committed_records
@@ -61,6 +62,12 @@ class RunResult(RunSummary):
         """The resolved config of the run. Raises ConfigError for a config that this release cannot read."""
         return parse_stored(RunStore(self.folder).config())
 
+    @property
+    def best_model(self) -> Path | None:
+        """The folder with the global model of `best_round`, in the files of `model/`; None if none is kept."""
+        folder = None if self.best_round is None else best_model_folder(self.folder, self.best_round)
+        return folder if folder is not None and folder.is_dir() else None
+
     def to_dataframe(self, table: RunTable = "rounds") -> "pd.DataFrame":
         """Return a table of the run: `rounds` (see `rounds_frame`) or `clients` (see `clients_frame`).
 
@@ -94,7 +101,14 @@ class RunResult(RunSummary):
         return f"{self.run_id} ({counted(self.num_rounds, 'round')}{state})"
 
     def _accuracies(self) -> dict[str, str]:
-        named = {"accuracy": self.accuracy, "personal accuracy": self.personal_accuracy}
+        named = {
+            "accuracy": self.accuracy,
+            "personal accuracy": self.personal_accuracy,
+            "accuracy on unseen clients": self.unseen_accuracy,
+            "personal accuracy of unseen clients": self.unseen_personal_accuracy,
+            f"accuracy of the best round ({self.best_round})": self.best_accuracy,
+            f"personal accuracy of the best round ({self.best_round})": self.best_personal_accuracy,
+        }
         measured = {name: f"{100 * value:.2f}%" for name, value in named.items() if value is not None}
         return measured or {"accuracy": "not measured"}
 

@@ -43,7 +43,7 @@ def _obstacles(config: ExperimentConfig, fleet: Fleet, failures: Path) -> Iterat
         yield "fleet.deadline_s", config.fleet.deadline_s, "the server uses only updates before the deadline"
     if config.fleet.over_selection > 1.0:
         yield "fleet.over_selection", config.fleet.over_selection, "the server uses only the fastest updates"
-    if config.selection.kind in ("available", "oort", "refl"):
+    if config.selection.kind == "available" or config.selection.learns:
         yield "selection.kind", config.selection.kind, "the cohort depends on the emulated time"
     if config.sparsity.device_levels:
         levels = dict(config.sparsity.device_levels)

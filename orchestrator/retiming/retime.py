@@ -187,7 +187,7 @@ def _fleet_and_population(
         )
     try:
         fleet = get_fleet(name, sparse_efficiency)
-        return fleet, sample_population(fleet, config.fleet.num_clients, config.seed, redraw=redraw)
+        return fleet, sample_population(fleet, config.fleet.num_with_unseen, config.seed, redraw=redraw)
     except ConfigError as error:
         if error.field == "fleet.name":
             raise RequestError("--fleet", error.value, error.problem, error.remedy) from error

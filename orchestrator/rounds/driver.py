@@ -26,19 +26,22 @@ import torch
 from orchestrator.aggregation.costs import add_totals, round_costs
 from orchestrator.aggregation.fold import PhaseResult
 from orchestrator.aggregation.sums import Aggregators
+from orchestrator.errors import RoundError
 from orchestrator.execution.executor import Executor
 from orchestrator.experiment.experiment import Experiment, params_sha256
 from orchestrator.federation.algorithm import ServerState
 from orchestrator.federation.privacy.accountant import epsilon
+from orchestrator.federation.update import ClientFailure
 from orchestrator.rounds.asynchronous import AsynchronousRounds
 from orchestrator.rounds.broadcast import Broadcast
-from orchestrator.rounds.evaluator import Evaluator, score_distributions, sparsity_metrics
+from orchestrator.rounds.evaluator import Evaluator, named_scores, score_distributions, sparsity_metrics
 from orchestrator.rounds.phase import PhaseRunner
 from orchestrator.rounds.protocol import RoundInProgress, Rounds
 from orchestrator.rounds.scoring import Scoring
 from orchestrator.rounds.state_check import require_finite_state
 from orchestrator.rounds.stopwatch import Stopwatch
 from orchestrator.rounds.synchronous import SynchronousRounds
+from orchestrator.storage.best_model import BestModel
 from orchestrator.storage.checkpoints.checkpoint import Checkpoint, Templates
 from orchestrator.storage.checkpoints.client_memory import ClientMemory
 from orchestrator.storage.checkpoints.in_flight import InFlightTask
@@ -105,10 +108,11 @@ class Driver:
                 totals=dict(restored.totals),
             )
             self._memory = ClientMemory(restored.client_states, restored.shared_masks)
+        self._best_model = BestModel(experiment, store.folder, self._state.next_round)
         self._phases = PhaseRunner(experiment, executor, self._memory, self._stopwatch, aggregators)
         kind = AsynchronousRounds if self._config.asynchrony.kind != "none" else SynchronousRounds
         self._rounds: Rounds = kind(experiment, self._phases, self._memory)
-        if restored is not None and self._state.next_round < self._config.training.rounds:
+        if restored is not None and self._continues(self._state.next_round):
             self._rounds.restore(
                 restored.in_flight,
                 lambda round_idx: restored.earlier_states[round_idx - 1] if round_idx else fresh,
@@ -129,7 +133,11 @@ class Driver:
         broadcast: Broadcast | None = None
         started_s = self._now_s()
         self._stopwatch.lap(self._executor.num_workers)  # forget the time before the first round
-        while state.next_round < self._config.training.rounds and not self._stop_requested:
+        while self._continues(state.next_round):
+            if previous is not None and self._best_model.decides:
+                yield self._conclude(previous)
+                previous = None
+                continue
             with self._stopwatch.measure("submit"):
                 started, error = self._try_begin(state, broadcast)
             if previous is not None:
@@ -146,6 +154,7 @@ class Driver:
             yield self._conclude(previous)
         self._state = state
         if not self._stop_requested:
+            self._best_model.finish()
             export_model(self._experiment, state.server_state.params, self._store.folder / "model")
 
     def params_sha256(self) -> str:
@@ -235,6 +244,11 @@ class Driver:
         )
         return {"privacy/epsilon": spent}
 
+    def _continues(self, next_round: int) -> bool:
+        """Whether the run trains another round."""
+        is_over = self._stop_requested or self._best_model.stops
+        return next_round < self._config.training.rounds and not is_over
+
     def _is_last(self, round_idx: int) -> bool:
         return self._stop_requested or round_idx + 1 == self._config.training.rounds
 
@@ -257,12 +271,12 @@ class Driver:
             with self._stopwatch.measure("evaluate"):
                 metrics |= self._evaluator.evaluate(finished.state.params, client_scores)
         failures = [f for phase in finished.phases for f in phase.failures]
-        scoring_error = None
-        if finished.scoring is not None:
-            scores, scoring_error = finished.scoring.collect(failures)
-            metrics |= {} if scoring_error else score_distributions([score.scores for score in scores])
-            for score in scores:
-                client_scores.add_client(score.client_id, score.scores)
+        scores, scoring_error = self._collect(finished.scoring, failures, client_scores)
+        metrics |= scores
+        metrics |= self._best_model.add(round_idx, metrics, finished.state.params)
+        if self._best_model.stops and not finished.last and scoring_error is None:
+            scores, scoring_error = self._collect(self._last_scoring(finished), failures, client_scores)
+            metrics |= scores
         metrics |= self._privacy_metrics(round_idx)
         if self._config.runtime.profile:
             metrics |= self._stopwatch.lap(self._executor.num_workers)
@@ -285,6 +299,27 @@ class Driver:
             client_scores.write(self._store.folder, round_idx)
             self._store.commit(checkpoint, logs)
         self._memory.commit(round_idx)
+        self._best_model.committed()
         if scoring_error is not None:
             raise scoring_error
         return record
+
+    def _collect(
+        self, scoring: Scoring | None, failures: list[ClientFailure], client_scores: ClientScores
+    ) -> tuple[dict[str, float], RoundError | None]:
+        """Wait for the clients' scores: their distributions, and the error that ended the scoring."""
+        if scoring is None:
+            return {}, None
+        scores, error = scoring.collect(failures)
+        named = [named_scores(score, self._config.fleet.num_clients) for score in scores]
+        for score, accuracies in zip(scores, named, strict=True):
+            client_scores.add_client(score.client_id, accuracies)
+        return {} if error else score_distributions(named), error
+
+    def _last_scoring(self, finished: FinishedRound) -> Scoring | None:
+        """The scoring of a last round that was no last round when its own scoring started; None without more tasks."""
+        plan = self._evaluator.plan(finished.round_idx, last=True)
+        if not plan.tasks or plan == self._evaluator.plan(finished.round_idx, last=False):
+            return None
+        states = self._memory.states_after(finished.round_idx)
+        return Scoring(self._phases, plan, finished.state, states)

@@ -19,7 +19,7 @@ from orchestrator.federation.algorithm import ServerState
 from orchestrator.federation.evaluate import distribution, predict
 from orchestrator.federation.plan import RoundPlan
 from orchestrator.federation.seeds import stream
-from orchestrator.federation.update import SCORES
+from orchestrator.federation.update import SCORES, UNSEEN_SCORES, ClientScore
 from orchestrator.fleet.client_sampler import ClientSampler
 from orchestrator.models.parameters import FlatModule, ParameterLayout
 from orchestrator.storage.client_scores import ClientScores
@@ -31,6 +31,10 @@ class Evaluator:
     def __init__(self, experiment: Experiment) -> None:
         self._experiment = experiment
         self._flat: FlatModule | None = None
+        partition, num_clients = experiment.partition, experiment.setting.num_clients
+        self._test_parts = partition.test.first(num_clients)
+        self._unseen_test_parts = partition.test.after(num_clients)
+        self._validation_parts = partition.validation.first(num_clients)
         self._test: tuple[Tensor, Tensor] | None = None
         self._validation: tuple[Tensor, Tensor] | None = None
 
@@ -50,13 +54,17 @@ class Evaluator:
         return RoundPlan(round_idx, ())
 
     def _scored_clients(self) -> tuple[int, ...]:
-        """All clients, or `evaluation.max_clients` of them: the same clients in every evaluation of the run."""
+        """All clients, or `evaluation.max_clients` of them: the same clients in every evaluation of the run.
+
+        The unseen clients follow, or the first `evaluation.max_clients` of them.
+        """
         config = self._experiment.config
         num_clients, most = config.fleet.num_clients, config.evaluation.max_clients
+        unseen = tuple(range(num_clients, config.fleet.num_with_unseen))[:most]
         if most is None or most >= num_clients:
-            return tuple(range(num_clients))
+            return (*range(num_clients), *unseen)
         sampled = ClientSampler(num_clients).sample(most, stream(config.seed, "scored clients"))
-        return tuple(sorted(sampled))
+        return (*sorted(sampled), *unseen)
 
     def evaluate(self, params: Tensor, client_scores: ClientScores | None = None) -> dict[str, float]:
         """Scores of a float32[D] global model on the central test set and on the clients' test and validation parts.
@@ -72,12 +80,12 @@ class Evaluator:
         with torch_threads(1):
             predictions = predict(self._flat, *self._test, keep_logits=bool(self._experiment.metrics))
             validation = self._validate(self._flat)
-        test = self._experiment.partition.test
-        scores = client_means(predictions.correct, test)
+        scores = client_means(predictions.correct, self._test_parts)
         is_shared = not self._experiment.algorithm.has_client_models
+        names = ("eval/client_accuracy", *(["personal/accuracy"] if is_shared else []))
         if client_scores is not None:
-            for metric in ("eval/client_accuracy", *(["personal/accuracy"] if is_shared else [])):
-                client_scores.add(metric, np.flatnonzero(test.sizes()), scores)
+            for name in names:
+                client_scores.add(name, np.flatnonzero(self._test_parts.sizes()), scores)
         metrics = {
             "eval/accuracy": float(predictions.correct.mean()),
             "eval/loss": float(predictions.loss.mean()),
@@ -85,14 +93,30 @@ class Evaluator:
         }
         if is_shared:
             metrics |= distribution(scores, "personal/accuracy")
+        metrics |= self._score_unseen(predictions.correct, names, client_scores)
         if predictions.logits is not None:
             labels = self._experiment.dataset.test_labels
             metrics |= measured(self._experiment.metrics, "eval", labels, predictions.logits)
         return metrics | validation
 
+    def _score_unseen(
+        self, correct: NDArray[np.bool_], names: Sequence[str], client_scores: ClientScores | None
+    ) -> dict[str, float]:
+        """Scores of the global model on unseen clients' test parts, from bool[N] `correct`; empty without them."""
+        parts = self._unseen_test_parts
+        if not len(parts):
+            return {}
+        scores, metrics = client_means(correct, parts), dict[str, float]()
+        for name in (UNSEEN_SCORES[name] for name in names):
+            metrics |= distribution(scores, name)
+            if client_scores is not None:
+                first = len(self._test_parts)
+                client_scores.add(name, first + np.flatnonzero(parts.sizes()), scores)
+        return metrics
+
     def _validate(self, flat: FlatModule) -> dict[str, float]:
         """Scores of the loaded global model on all clients' validation parts; empty without validation samples."""
-        rows = self._experiment.partition.validation.indices
+        rows = self._validation_parts.indices
         if not rows.size:
             return {}
         if self._validation is None:
@@ -105,17 +129,24 @@ class Evaluator:
             "validation/loss": float(predictions.loss.mean()),
         }
         if not self._experiment.algorithm.has_client_models:
-            positions = self._experiment.partition.validation.positions()
+            positions = self._validation_parts.positions()
             metrics |= distribution(
                 client_means(predictions.correct, positions), "validation/personal_accuracy"
             )
         return metrics
 
 
+def named_scores(score: ClientScore, num_clients: int) -> Mapping[str, float]:
+    """The accuracies of a client by metric. Those of an unseen client have other names, or are left out."""
+    if score.client_id < num_clients:
+        return score.scores
+    return {UNSEEN_SCORES[name]: value for name, value in score.scores.items() if name in UNSEEN_SCORES}
+
+
 def score_distributions(scores: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """Metrics of the distribution of the clients' scores; empty without scores."""
     metrics: dict[str, float] = {}
-    for name in SCORES:
+    for name in (*SCORES, *UNSEEN_SCORES.values()):
         values = [score[name] for score in scores if name in score]
         if values:
             metrics |= distribution(np.array(values), name)

@@ -13,6 +13,7 @@ from orchestrator.federation.seeds import stream
 from orchestrator.fleet.client_history import ClientHistory
 from orchestrator.fleet.client_sampler import ClientSampler
 from orchestrator.fleet.oort import oort_cohort
+from orchestrator.fleet.own_sampling import SelectionFacts, own_cohort
 
 #: emulated seconds between two checks for available clients, and the number of checks: a week
 POLL_INTERVAL_S, MAX_POLLS = 60.0, 7 * 24 * 60
@@ -27,13 +28,15 @@ class CohortSampler:
         config, self._setting = experiment.config, experiment.setting
         self._config, self._training = config.selection, config.training
         self._population = experiment.setting.population
+        self._rule = experiment.sampling_rule
+        #: unseen clients, whose ids follow, are never candidates
+        self._num_clients = experiment.setting.num_clients
         weighted = self._config.kind in ("samples", "power_of_choice")
-        sizes = experiment.partition.train.sizes() if weighted else None
-        self._clients = ClientSampler(len(self._population), sizes)
-        self._sizes = experiment.partition.train.sizes()
-        self._history = ClientHistory(len(self._population))
+        self._sizes = experiment.partition.train.sizes()[: self._num_clients]
+        self._clients = ClientSampler(self._num_clients, self._sizes if weighted else None)
+        self._history = ClientHistory(self._num_clients)
         wanted = ceil(round(config.fleet.over_selection * self._training.clients_per_round, 9))
-        most = wanted if self._training.with_replacement else len(self._population)
+        most = wanted if self._training.with_replacement else self._num_clients
         self.cohort_size = min(wanted, most)
 
     @property
@@ -42,8 +45,8 @@ class CohortSampler:
         return self._config.kind == "power_of_choice"
 
     def record(self, events: Iterable[ClientEvent]) -> None:
-        """Learn from the participations of a round (oort, refl); other policies read nothing."""
-        if self._config.kind not in ("oort", "refl"):
+        """Learn from the participations of a round (oort, refl, a user's function); other policies read nothing."""
+        if not self._config.learns:
             return
         for event in events:
             if event.kind == "train" and event.outcome == "used":
@@ -74,16 +77,16 @@ class CohortSampler:
         wanted = self.cohort_size if count is None else count
         num_candidates = wanted
         if self._config.kind in ("available", "power_of_choice"):
-            num_candidates = min(max(wanted, self._config.candidates or 2 * wanted), len(self._population))
+            num_candidates = min(max(wanted, self._config.candidates or 2 * wanted), self._num_clients)
         all_eligible = self._population.always_available and not busy
 
         def eligible(client_id: int) -> bool:
             return client_id not in busy and self._population.available_until(client_id, now_s) > now_s
 
-        if self._config.kind in ("oort", "refl"):
-            return self._guided(
-                round_idx, wanted, rng, [k for k in range(len(self._population)) if eligible(k)], now_s
-            )
+        if self._config.learns:
+            candidates = [k for k in range(self._num_clients) if eligible(k)]
+            choose = self._guided if self._rule is None else self._own
+            return choose(round_idx, wanted, rng, candidates, now_s)
         sampled = self._clients.sample(
             num_candidates,
             rng,
@@ -114,6 +117,25 @@ class CohortSampler:
 
         shuffled = [eligible[int(i)] for i in rng.permutation(len(eligible))]
         return tuple(sorted(shuffled, key=rank)[:wanted])
+
+    def _own(
+        self, round_idx: int, wanted: int, rng: np.random.Generator, eligible: list[int], now_s: float
+    ) -> tuple[int, ...]:
+        """Up to `wanted` eligible clients by the user's function."""
+        assert self._rule is not None
+        history = self._history
+        facts = SelectionFacts(
+            round_idx=round_idx,
+            now_s=now_s,
+            num_wanted=min(wanted, len(eligible)),
+            candidates=np.array(eligible, dtype=np.int64),
+            num_samples=self._sizes,
+            last_round=history.last_round,
+            last_loss=history.mean_loss,
+            last_seconds=np.where(history.last_round < 0, np.nan, history.seconds),
+            available_until_s=np.array([self._population.available_until(k, now_s) for k in eligible]),
+        )
+        return own_cohort(self._rule, facts, rng, self._config.options)
 
     def wait_for_cohort(
         self, round_idx: int, now_s: float, busy_until_s: Mapping[int, float] = _NOBODY

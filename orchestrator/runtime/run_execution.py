@@ -8,6 +8,7 @@ from typing import Protocol
 
 from orchestrator.atomic_write import write_durably
 from orchestrator.commands import resume_line
+from orchestrator.config.sections import TrainingConfig
 from orchestrator.errors import ActorsLostError, CheckpointError, SparsefleetError, TrackingError
 from orchestrator.execution.torch_threads import torch_threads
 from orchestrator.experiment.config import ExperimentConfig
@@ -16,6 +17,7 @@ from orchestrator.formatting import counted
 from orchestrator.processes.signals import SignalHandling, handling_signals
 from orchestrator.runtime.backend import Backend, InProcessBackend
 from orchestrator.runtime.run_folder import mention_ray_log, run_info
+from orchestrator.storage.best_round import stop_reason
 from orchestrator.storage.event_log import save_events
 from orchestrator.storage.run_store import RunStore
 from orchestrator.storage.summary import RunSummary
@@ -75,9 +77,7 @@ def execute_run(
                 start_clients_and_tracker(backend, tracker, info)
             with signals.finishing(backend.stop, "stopping after this round") as work:
                 with _ending_failed_run(tracker, store, display):
-                    interrupted = _run_rounds(
-                        backend, tracker, store, config.training.rounds, display, signals
-                    )
+                    interrupted = _run_rounds(backend, tracker, store, config.training, display, signals)
                     summary = _summarise(backend, store, config, interrupted=interrupted)
                 work.message = "the rounds have ended; waiting for MLflow"
                 _deliver(summary, tracker, store, config, display)
@@ -145,13 +145,13 @@ def _run_rounds(
     backend: Backend,
     tracker: Tracker,
     store: RunStore,
-    num_rounds: int,
+    training: TrainingConfig,
     display: Display,
     signals: SignalHandling,
 ) -> bool:
     """Pass each committed round to tracker and display; return whether the run was interrupted."""
     num_done, has_diverged = len(read_records(store.folder / "metrics.jsonl")), False
-    display.start(store.run_id, num_rounds, num_done)
+    display.start(store.run_id, training.rounds, num_done)
     try:
         for record in backend.records():
             num_done = record.round_idx + 1
@@ -173,7 +173,10 @@ def _run_rounds(
         display.note(f"{error}; the run ends after its last checkpoint")
     finally:
         display.stop()
-    return signals.received or num_done < num_rounds
+    reason = stop_reason(training.stop, read_records(store.folder / "metrics.jsonl"))
+    if reason is not None and num_done < training.rounds:
+        display.note(f"{store.run_id}: stopped after {counted(num_done, 'round')}: {reason}")
+    return signals.received or (num_done < training.rounds and reason is None)
 
 
 def _note_not_finite(summary: RunSummary, records: Sequence[RoundRecord], display: Display) -> None:

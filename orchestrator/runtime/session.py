@@ -24,6 +24,7 @@ from orchestrator.runtime.tracking.setup import (
     parent_tags,
     resolve_tracking,
 )
+from orchestrator.storage.best_round import stop_reason
 from orchestrator.storage.event_log import num_committed
 from orchestrator.storage.folders import is_sweep, unique_name
 from orchestrator.storage.lock import locked_folder, new_locked_folder
@@ -155,7 +156,16 @@ def _check_resumable(
             f"{counted(before, 'round')} become {rounds}: schedules that end at a fraction of the rounds end later or "
             "earlier"
         )
+    _note_stopped(store, config, display)
     return config
+
+
+def _note_stopped(store: RunStore, config: ExperimentConfig, display: Display) -> None:
+    """Say that a run which has stopped early stays stopped, however many rounds the request allows."""
+    records = read_records(store.folder / "metrics.jsonl")
+    reason = stop_reason(config.training.stop, records)
+    if reason is not None and len(records) < config.training.rounds:
+        display.note(f"the run trains no further round: {reason}; a larger training.stop.patience resumes it")
 
 
 def check_cluster(config: ExperimentConfig) -> None:

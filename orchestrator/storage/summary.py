@@ -8,6 +8,7 @@ from typing import Any
 
 from orchestrator.errors import CheckpointError
 from orchestrator.experiment.config import ExperimentConfig
+from orchestrator.storage.best_round import best_record, stop_reason
 from orchestrator.storage.run_store import RunStore
 from orchestrator.tracking.record import RoundRecord, not_finite
 
@@ -20,7 +21,12 @@ class RunSummary:
     `personal_accuracy`: unweighted mean over clients of the accuracy of each client's own model on its own test part.
     `validation_accuracy`: of the global model on all clients' validation samples.
     `validation_personal_accuracy`: like `personal_accuracy`, on the clients' validation parts.
-    All accuracies are from the last round that measured them; None when no round did.
+    `unseen_accuracy`, `unseen_personal_accuracy`: means over the clients that never train (`fleet.unseen_clients`), of
+    the global model and of the model that such a client would use, each on the client's test part.
+    `best_round`: the round with the best validation accuracy, 0-based; `best_accuracy` and `best_personal_accuracy` are
+    its `accuracy` and `personal_accuracy`. None unless `training.keep_best` or `training.stop.patience` is set.
+    `stop_reason`: why the run ended before `training.rounds`; None for other runs.
+    All other accuracies are from the last round that measured them; None when no round did.
     `params_sha256`: digest of the final global float32 parameter vector; None for a trial that its sweep stopped.
     `num_not_finite`: rounds whose evaluation gave NaN or infinity, for example because the model diverged.
     """
@@ -41,6 +47,12 @@ class RunSummary:
     num_not_finite: int = 0
     validation_accuracy: float | None = None
     validation_personal_accuracy: float | None = None
+    unseen_accuracy: float | None = None
+    unseen_personal_accuracy: float | None = None
+    best_round: int | None = None
+    best_accuracy: float | None = None
+    best_personal_accuracy: float | None = None
+    stop_reason: str | None = None
 
     @classmethod
     def of(
@@ -53,6 +65,7 @@ class RunSummary:
     ) -> "RunSummary":
         """Summarise a run from its committed records."""
         totals = records[-1].metrics if records else {}
+        best = best_record(records)
         return cls(
             run_id=store.run_id,
             algorithm=config.algorithm.name,
@@ -70,6 +83,12 @@ class RunSummary:
             num_not_finite=sum(1 for record in records if not_finite(record)),
             validation_accuracy=_last(records, "validation/accuracy"),
             validation_personal_accuracy=_last(records, "validation/personal_accuracy_mean"),
+            unseen_accuracy=_last(records, "eval/unseen_accuracy_mean"),
+            unseen_personal_accuracy=_last(records, "personal/unseen_accuracy_mean"),
+            best_round=None if best is None else best.round_idx,
+            best_accuracy=None if best is None else best.metrics.get("eval/accuracy"),
+            best_personal_accuracy=None if best is None else best.metrics.get("personal/accuracy_mean"),
+            stop_reason=stop_reason(config.training.stop, records) if _is_early(config, records) else None,
         )
 
     @classmethod
@@ -89,6 +108,10 @@ class RunSummary:
     def to_json(self) -> str:
         """Return one JSON object."""
         return json.dumps(self.to_dict(), indent=2)
+
+
+def _is_early(config: ExperimentConfig, records: Sequence[RoundRecord]) -> bool:
+    return len(records) < config.training.rounds
 
 
 def _last(records: Sequence[RoundRecord], metric: str) -> float | None:

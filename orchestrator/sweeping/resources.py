@@ -75,7 +75,9 @@ def trial_footprint(
         )
     )
     fleet = get_fleet(config.fleet.name)
-    population = sample_population(fleet, config.fleet.num_clients, config.seed, redraw=config.fleet.redraw)
+    population = sample_population(
+        fleet, config.fleet.num_with_unseen, config.seed, redraw=config.fleet.redraw
+    )
     placement = place_trial(
         config.runtime, without_driver, population, config.training.clients_per_round, share=division.actors
     )

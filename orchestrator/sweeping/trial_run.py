@@ -19,6 +19,8 @@ from orchestrator.experiment.config import ExperimentConfig
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.rounds.driver import Driver
 from orchestrator.runtime.run_folder import begin_run, verify_run
+from orchestrator.storage.best_model import BEST_MODEL
+from orchestrator.storage.best_round import stop_reason
 from orchestrator.storage.event_log import save_events
 from orchestrator.storage.folders import is_run
 from orchestrator.storage.lock import new_locked_folder
@@ -87,7 +89,7 @@ class TrialRun:
             elif not self._is_at_end():
                 self._advance()
                 continue
-            done = self._num_reported == self._experiment.config.training.rounds
+            done = self._num_reported == len(self._records) and self._is_at_end()
             if done and not self.is_finished:
                 self._finish()
             if done or _EVALUATED in self._records[self._num_reported - 1].metrics:
@@ -96,6 +98,7 @@ class TrialRun:
     def snapshot(self, folder: Path) -> None:
         """Copy everything that another trial needs to continue from this point."""
         shutil.copytree(self._store.folder / "commits", folder / "commits")
+        _copy_best_model(self._store.folder, folder)
         for name in (*LOGS, "config.yaml", RUN_FILE):
             if (self._store.folder / name).exists():
                 shutil.copyfile(self._store.folder / name, folder / name)
@@ -105,7 +108,8 @@ class TrialRun:
         self._open_resources.close()
 
     def _is_at_end(self) -> bool:
-        return len(self._records) >= self._experiment.config.training.rounds
+        training = self._experiment.config.training
+        return len(self._records) >= training.rounds or stop_reason(training.stop, self._records) is not None
 
     def _advance(self) -> None:
         """Train and commit one round."""
@@ -215,11 +219,17 @@ def begin_from_snapshot(
         )
     with new_locked_folder(folder):
         shutil.copytree(snapshot / "commits", folder / "commits")
+        _copy_best_model(snapshot, folder)
         for log in LOGS:
             if (snapshot / log).exists():
                 shutil.copyfile(snapshot / log, folder / log)
         tags = {**labels.tags, "taken_over_from": donor_id}
         return begin_run(experiment, folder, name=labels.name, tags=tags, notes=labels.notes)
+
+
+def _copy_best_model(source: Path, target: Path) -> None:
+    if (source / BEST_MODEL).is_dir():
+        shutil.copytree(source / BEST_MODEL, target / BEST_MODEL, dirs_exist_ok=True)
 
 
 def _forbidden_changes(

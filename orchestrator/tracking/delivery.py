@@ -18,7 +18,8 @@ class Delivery:
     `mlflow_run_id` (None until saved) finds the MLflow run by this tag. `num_delivered` counts lines of
     `metrics.jsonl`. The store contains at least these lines; it contains more when the process died after it sent
     lines and before it saved this file. `model_sha256` is the digest of the last `model.safetensors` that was logged,
-    None before the first. `ended` says that the store also has the summary, the artifacts and the final status.
+    None before the first; `best_sha256` is the same for the model of the best round. `ended` says that the store also
+    has the summary, the artifacts and the final status.
     `folder` is the run's folder, by which a copy of the folder is recognised. `experiment_id` is the id of the
     experiment in the store, None before the run is opened. Files of old releases have neither.
     """
@@ -32,6 +33,7 @@ class Delivery:
     ended: bool = False
     folder: str = ""
     experiment_id: str | None = None
+    best_sha256: str | None = None
 
     @classmethod
     def open(cls, uri: str, experiment: str, run_dir: Path) -> "Delivery":

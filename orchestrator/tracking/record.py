@@ -156,6 +156,9 @@ METRICS: dict[str, str] = {
     **_client_statistics("eval/client_accuracy", "global model on each client's own test part"),
     "validation/accuracy": "accuracy of the global model on all clients' validation samples, share in [0, 1]",
     "validation/loss": "mean cross-entropy of the global model on all clients' validation samples, nats",
+    "validation/best_round": "round with the best validation accuracy until now, by the clients' own models if the "
+    "method has them",
+    "validation/num_stale": "evaluations since the validation accuracy last increased by training.stop.min_delta",
     **_client_statistics(
         "validation/personal_accuracy",
         "the model that each client uses after the round, on the client's validation part",
@@ -184,6 +187,22 @@ METRICS: dict[str, str] = {
                 "each client's final model after evaluation.finetune_epochs more epochs, on " + where,
             ),
         }.items()
+    },
+    **{
+        metric: text
+        for name, what in (
+            ("eval/unseen_accuracy", "global model on the test part of each client that never trains"),
+            (
+                "personal/unseen_accuracy",
+                "the model that a client that never trains would use (global, or after its own adaptation), on its "
+                "test part",
+            ),
+            (
+                "finetuned/unseen_accuracy",
+                "the same model after evaluation.finetune_epochs more epochs, on the client's test part",
+            ),
+        )
+        for metric, text in _client_statistics(name, what).items()
     },
     "comm/upload_bytes": "encoded bytes from all clients to the server in the round",
     "comm/upload_bytes_total": "encoded bytes from clients to the server, this round and before",

@@ -43,6 +43,14 @@ def test_finished_run(tmp_path: Path) -> None:
     assert (status.num_done, status.num_asked, status.value, status.holder) == (3, 3, 0.2, None)
 
 
+def test_run_that_stopped_early_is_finished(tmp_path: Path) -> None:
+    summary = {"interrupted": False, "stop_reason": "no better validation accuracy", "num_rounds": 2}
+    _run(tmp_path / "a", 2, summary=summary)
+    assert _only_status(tmp_path).state == "finished"
+    (tmp_path / "a" / "metrics.jsonl").write_text(_record(0))
+    assert _only_status(tmp_path).state == "interrupted", "the summary is that of other rounds"
+
+
 def test_last_accuracy_may_be_of_an_earlier_round(tmp_path: Path) -> None:
     folder = _run(tmp_path / "a", 1)
     with (folder / "metrics.jsonl").open("a") as file:

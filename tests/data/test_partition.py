@@ -239,6 +239,20 @@ def test_note_counts_owners_of_a_natural_partition_without_a_client(toy: Dataset
     assert split(toy, "natural", 7).notes == ()
 
 
+def test_unseen_clients_of_a_natural_partition_are_random_owners(toy: Dataset) -> None:
+    """Two of seven owners are the last clients, and other seeds choose other owners."""
+    assert toy.train_client_ids is not None
+    chosen = set()
+    for seed in range(8):
+        config = DataConfig(partition=PartitionConfig(kind="natural"))
+        partition = make_partition(toy, config, 7, np.random.default_rng(seed), num_unseen=2)
+        assert partition.notes == ("clients 5 to 6 never train (fleet.unseen_clients=2)",)
+        owners = [{int(toy.train_client_ids[row]) for row in rows} for rows in partition.train]
+        assert sorted(owner for (owner,) in owners) == list(range(7))
+        chosen.add(frozenset.union(*map(frozenset, owners[5:])))
+    assert len(chosen) > 2
+
+
 def test_note_counts_samples_outside_all_shards(toy: Dataset) -> None:
     """Six clients with two shards of 20 have 240 of 301 samples."""
     (note,) = split(toy, "shards", 6, shard_size=20).notes

@@ -85,3 +85,12 @@ def test_updates_of_a_round() -> None:
     assert updates_per_round(_config(training__clients_per_round=7)) == 7
     assert updates_per_round(_config(asynchrony__kind="fedbuff", asynchrony__buffer_size=4)) == 4
     assert updates_per_round(_config(asynchrony__kind="fedasync")) == 1
+
+
+def test_own_rule_has_options_and_a_built_in_rule_has_none() -> None:
+    own = {"rule": "tests.support.aggregation_rules:clipped_mean", "options": {"limit": 2.0}}
+    assert ExperimentConfig.parse({"aggregation": own}).aggregation.options == {"limit": 2.0}
+    with pytest.raises(ConfigError, match="ignores this option"):
+        ExperimentConfig.parse({"aggregation": {"rule": "median", "options": {"limit": 2.0}}})
+    with pytest.raises(ConfigError, match="ignores this option"):
+        ExperimentConfig.parse({"aggregation": {**own, "num_selected": 2}})

@@ -11,8 +11,10 @@ from orchestrator.experiment.config import ExperimentConfig
 from orchestrator.experiment.prepare import prepare
 from orchestrator.runtime import session
 from orchestrator.runtime.ray_backend import RayBackend
+from orchestrator.storage.best_model import best_model_folder
 from orchestrator.storage.run_store import RunStore
 from orchestrator.tracking.record import read_records
+from tests.support import aggregation_rules, sampling_rules
 from tests.support.ray_runs import MakeConfig
 from tests.support.runs import comparable
 from tests.support.text_files import text_data
@@ -204,3 +206,54 @@ def test_killed_client_actor_does_not_change_the_result(
         assert backend.params_sha256() == reference
     finally:
         backend.close()
+
+
+@pytest.mark.parametrize(
+    "placement", [["runtime.actors=dedicated"], ["runtime.actors=pooled", "runtime.pool_size=2"]]
+)
+def test_unseen_clients_have_the_scores_of_one_process(
+    make_config: MakeConfig, tmp_path: Path, placement: list[str]
+) -> None:
+    """Ditto's unseen clients train before they are scored, on whichever actor."""
+    found = []
+    for executor in (["runtime.executor=inprocess"], placement):
+        tree = make_config("fleet.unseen_clients=2", "training.rounds=2", *executor).to_dict()
+        summary = session.run(
+            ExperimentConfig.parse({**tree, "algorithm": {"name": "ditto"}, "sparsity": {}}), QUIET
+        )
+        found.append(comparable(read_records(tmp_path / summary.run_id / "metrics.jsonl")))
+    assert found[0] == found[1]
+    assert "personal/unseen_accuracy_mean" in found[0][-1][1]
+
+
+def test_run_on_ray_stops_early_in_the_same_round_with_the_same_models(
+    make_config: MakeConfig, tmp_path: Path
+) -> None:
+    stopping = ("training.stop.patience=1", "training.stop.min_delta=0.99")
+    found = []
+    for executor in ("runtime.executor=inprocess", "runtime.actors=dedicated"):
+        summary = session.run(make_config(*stopping, "training.eval_every=2", executor), QUIET)
+        assert (summary.num_rounds, summary.interrupted) == (4, False)
+        best = best_model_folder(tmp_path / summary.run_id, summary.best_round or 0)
+        found.append((summary.params_sha256, summary.stop_reason, (best / "model.safetensors").read_bytes()))
+    assert found[0] == found[1]
+
+
+def test_rules_of_a_file_give_the_result_of_one_process(make_config: MakeConfig, tmp_path: Path) -> None:
+    for module in (sampling_rules, aggregation_rules):
+        source = Path(module.__file__)
+        (tmp_path / source.name).write_text(source.read_text())
+    own = (
+        f"selection.kind={tmp_path}/sampling_rules.py:largest_losses",
+        f"aggregation.rule={tmp_path}/aggregation_rules.py:clipped_mean",
+        "aggregation.options.limit=0.2",
+        "training.rounds=3",
+    )
+    found = [
+        session.run(make_config(*own, executor), QUIET)
+        for executor in ("runtime.executor=inprocess", "runtime.actors=dedicated")
+    ]
+    assert found[0].params_sha256 == found[1].params_sha256
+    sources = tmp_path / found[1].run_id / "sources"
+    assert (sources / "selection" / "sampling_rules.py").is_file()
+    assert (sources / "aggregation" / "aggregation_rules.py").is_file()

@@ -33,6 +33,22 @@ METHODS = {
         "algorithm.name=tests.support.probing_methods:Stubborn",
         "evaluation.personal_every=1",
     ),
+    "unseen clients": ("algorithm.name=ditto", "fleet.unseen_clients=2"),
+    "rates of local steps": (
+        "algorithm.name=ditto",
+        "training.lr_schedule.name=CosineAnnealingLR",
+        "training.lr_schedule.options.T_max=15",
+        "training.lr_schedule.per=step",
+    ),
+    "sampling by a function": (
+        "selection.kind=tests.support.sampling_rules:largest_losses",
+        "selection.options.share=0.7",
+    ),
+    "rule by a function": (
+        "aggregation.rule=tests.support.aggregation_rules:clipped_mean",
+        "aggregation.options.limit=0.2",
+        "algorithm.name=feddst",
+    ),
     "guided sampling": ("selection.kind=oort",),
     "messages between clients": ("algorithm.name=dispfl", "algorithm.num_neighbours=2"),
     "rule and attack": (

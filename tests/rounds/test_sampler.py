@@ -5,7 +5,7 @@ from math import inf
 
 import pytest
 
-from orchestrator.errors import RoundError
+from orchestrator.errors import ConfigError, RoundError
 from orchestrator.federation.client_event import ClientEvent
 from orchestrator.federation.seeds import stream
 from orchestrator.rounds.sampler import POLL_INTERVAL_S, CohortSampler
@@ -227,3 +227,40 @@ class TestGuided:
             prepared(f"selection.kind={kind}", "asynchrony.kind=fedbuff")
         with rejects("selection.kind", kind):
             prepared(f"selection.kind={kind}", "training.with_replacement=true")
+
+
+OWN = "selection.kind=tests.support.sampling_rules:largest_losses"
+
+
+class TestOwnRule:
+    """A user's function chooses among the available clients."""
+
+    def test_rule_knows_the_participations_of_earlier_rounds(self) -> None:
+        """The new clients first (0, 2, 4, 5), then the largest losses (3 before 1)."""
+        sampler = CohortSampler(prepared(OWN, "training.clients_per_round=4", "selection.options.share=1.0"))
+        sampler.record([participation_of(1, 0, loss=0.5), participation_of(3, 0, loss=2.0)])
+        assert sampler.cohort(1) == (0, 2, 4, 5)
+        sampler.record([participation_of(k, 1, loss=0.1) for k in (0, 2, 4, 5)])
+        assert sampler.cohort(2)[:2] == (3, 1)
+
+    def test_random_part_depends_on_the_round(self) -> None:
+        cohorts = [CohortSampler(prepared(OWN, "selection.options.share=0.0")).cohort(r) for r in (0, 1, 0)]
+        assert cohorts[0] == cohorts[2] != cohorts[1]
+
+    def test_rule_sees_only_available_clients(self) -> None:
+        experiment = with_availability(
+            prepared(OWN), [[(0.0, 10.0 if k in (2, 4) else 99.0)] for k in range(6)]
+        )
+        assert set(CohortSampler(experiment).cohort(0, now_s=5.0)) <= {0, 1, 2, 3, 4, 5}
+        assert not {2, 4} & set(CohortSampler(experiment).cohort(0, now_s=20.0))
+
+    @pytest.mark.parametrize(
+        "option", ["asynchrony.kind=fedbuff", "training.with_replacement=true", "selection.candidates=5"]
+    )
+    def test_options_that_a_rule_does_not_have_are_rejected(self, option: str) -> None:
+        with pytest.raises(ConfigError):
+            prepared(OWN, option)
+
+    def test_built_in_kinds_have_no_options(self) -> None:
+        with pytest.raises(ConfigError, match="built in and has no options"):
+            prepared("selection.options.share=0.5")

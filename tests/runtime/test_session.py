@@ -46,6 +46,36 @@ def test_resume_with_more_rounds_gives_the_result_of_the_longer_run(completed: P
     assert extended.params_sha256 == session.run(config, QUIET).params_sha256
 
 
+STOPPING = ("training.lr=0.3", "training.local_epochs=1", "training.rounds=9", "training.stop.patience=2")
+
+
+def test_run_that_stops_early_is_finished_and_says_why(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = load_config(None, [*QUICK, *STOPPING, f"runtime.storage={tmp_path}"])
+    summary = session.run(config, Progress())
+    assert not summary.interrupted
+    assert summary.num_rounds < 9
+    reason = (
+        "no better validation accuracy in 2 evaluations (training.stop.patience=2); "
+        f"the best round is {summary.best_round}"
+    )
+    assert summary.stop_reason == reason
+    assert reason in _text(capsys)
+    again = session.resume(tmp_path / summary.run_id, ["training.rounds=20"], Progress())
+    assert again.num_rounds == summary.num_rounds
+    assert again.params_sha256 == summary.params_sha256
+    assert f"the run trains no further round: {reason}" in _text(capsys)
+    patient = session.resume(tmp_path / summary.run_id, ["training.stop.patience=3"], QUIET)
+    assert patient.num_rounds > summary.num_rounds
+
+
+def _text(capsys: pytest.CaptureFixture[str]) -> str:
+    """What the commands have printed, without line breaks."""
+    captured = capsys.readouterr()
+    return " ".join((captured.out + captured.err).split())
+
+
 def test_storage_of_a_trial_is_the_parent_of_its_sweep(tmp_path: Path) -> None:
     sweep = tmp_path / "sweep"
     sweep.mkdir()

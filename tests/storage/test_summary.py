@@ -32,7 +32,12 @@ def test_summary_takes_totals_of_the_last_round_and_last_measured_scores(tmp_pat
         RunStore(tmp_path / "my-run"),
         {"eval/accuracy": 0.1, "personal/accuracy_mean": 0.2},
         {"eval/accuracy": 0.5, "personal/accuracy_mean": 0.6, "validation/accuracy": 0.7},
-        {"validation/personal_accuracy_mean": 0.8, **TOTALS},
+        {
+            "validation/personal_accuracy_mean": 0.8,
+            "eval/unseen_accuracy_mean": 0.4,
+            "personal/unseen_accuracy_mean": 0.3,
+            **TOTALS,
+        },
     )
     assert summary.to_dict() == {
         "run_id": "my-run",
@@ -51,7 +56,37 @@ def test_summary_takes_totals_of_the_last_round_and_last_measured_scores(tmp_pat
         "num_not_finite": 0,
         "validation_accuracy": 0.7,
         "validation_personal_accuracy": 0.8,
+        "unseen_accuracy": 0.4,
+        "unseen_personal_accuracy": 0.3,
+        "best_round": None,
+        "best_accuracy": None,
+        "best_personal_accuracy": None,
+        "stop_reason": None,
     }
+
+
+def test_summary_has_the_scores_of_the_best_round_and_says_why_the_run_stopped(tmp_path: Path) -> None:
+    scores = [(0.1, 0.2, 0, 0), (0.5, 0.6, 1, 0), (0.4, 0.7, 1, 1)]
+    records = [
+        RoundRecord(
+            round_idx,
+            0,
+            {
+                "eval/accuracy": accuracy,
+                "personal/accuracy_mean": personal,
+                "validation/best_round": best,
+                "validation/num_stale": stale,
+            },
+        )
+        for round_idx, (accuracy, personal, best, stale) in enumerate(scores)
+    ]
+    config = ExperimentConfig.parse({"training": {"stop": {"patience": 1}}})
+    summary = RunSummary.of(config, RunStore(tmp_path / "r"), records, None, False)
+    assert (summary.accuracy, summary.best_round) == (0.4, 1)
+    assert (summary.best_accuracy, summary.best_personal_accuracy) == (0.5, 0.6)
+    assert str(summary.stop_reason).startswith("no better validation accuracy in 1 evaluation (")
+    complete = ExperimentConfig.parse({"training": {"rounds": 3, "stop": {"patience": 1}}})
+    assert RunSummary.of(complete, RunStore(tmp_path / "r"), records, None, False).stop_reason is None
 
 
 def test_summary_counts_rounds_with_non_finite_evaluation(tmp_path: Path) -> None:

@@ -80,6 +80,18 @@ def test_last_round_is_reported_when_evaluations_do_not_divide_the_rounds(tmp_pa
         assert trial.is_finished
 
 
+def test_trial_that_stops_early_is_finished(tmp_path: Path) -> None:
+    """No increase by 0.99 is possible after the first evaluation, so that the second one ends the trial."""
+    stops = experiment("training.rounds=12", "training.stop.patience=1", "training.stop.min_delta=0.99")
+    for folder in (tmp_path / "t", tmp_path / "t"):  # a finished trial is reported again without training
+        with opened(folder, stops) as trial:
+            results = [trial.step(), trial.step()]
+            assert [(result["round"], result["done"]) for result in results] == [(2, False), (4, True)]
+            assert trial.is_finished
+    summary = RunSummary.read(tmp_path / "t" / "summary.json")
+    assert (summary.num_rounds, summary.interrupted, summary.stop_reason is None) == (4, False, False)
+
+
 @pytest.mark.parametrize("replay", [True, False])
 @pytest.mark.parametrize("num_steps", [0, 1, 2])
 def test_reopened_trial_ends_with_the_same_bits(

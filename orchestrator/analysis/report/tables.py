@@ -14,6 +14,8 @@ _FORMATS: dict[Cost, Callable[[float], str]] = {
     "flops": format_flops,
     "time": format_seconds,
 }
+#: headings of the metrics of unseen clients, which the table shows if a run has them
+_HEADINGS: dict[Metric, str] = {"unseen_accuracy": "unseen", "unseen_personal_accuracy": "unseen personal"}
 #: text of an empty cell
 EMPTY = "–"
 
@@ -35,8 +37,8 @@ class TextTable:
 def main_table(comparison: Comparison) -> TextTable:
     """Return the table of final values and costs, in the order of the comparison."""
     difference = ("difference",) if comparison.baseline is not None else ()
-    validation = tuple("validation" for _ in _validation_metric(comparison))
-    headings = ("configuration", "", "n", "accuracy", "personal", *validation, *difference)
+    further = tuple(_HEADINGS.get(metric, "validation") for metric in _further_metrics(comparison))
+    headings = ("configuration", "", "n", "accuracy", "personal", *further, *difference)
     costs = ("upload", "download", "training", "emulated")
     return TextTable(
         headings=headings + costs,
@@ -89,7 +91,7 @@ def _main_row(row: ComparisonRow, comparison: Comparison) -> tuple[str, ...]:
         str(len(row.configuration.runs)),
         share_text(row.final["accuracy"]),
         share_text(row.final["personal_accuracy"]),
-        *(share_text(row.final[metric]) for metric in _validation_metric(comparison)),
+        *(share_text(row.final[metric]) for metric in _further_metrics(comparison)),
     ]
     if comparison.baseline is not None:
         cells.append(_difference_text(row))
@@ -97,17 +99,21 @@ def _main_row(row: ComparisonRow, comparison: Comparison) -> tuple[str, ...]:
 
 
 def _main_values(row: ComparisonRow, comparison: Comparison) -> tuple[float | None, ...]:
-    metrics: tuple[Metric, ...] = ("accuracy", "personal_accuracy", *_validation_metric(comparison))
+    metrics: tuple[Metric, ...] = ("accuracy", "personal_accuracy", *_further_metrics(comparison))
     values = [None, None, None, *(row.final[metric].mean for metric in metrics)]
     if comparison.baseline is not None:
         values.append(None if row.difference is None else row.difference.difference.mean)
     return (*values, *(row.totals[cost].mean for cost in _FORMATS))
 
 
-def _validation_metric(comparison: Comparison) -> tuple[Metric, ...]:
-    """The validation metric that the comparison uses; at most one."""
+def _further_metrics(comparison: Comparison) -> tuple[Metric, ...]:
+    """The validation metric that the comparison uses, at most one, and those of unseen clients if a run has them."""
     used = (comparison.order, comparison.metric)
-    return tuple(metric for metric in used if metric.startswith("validation"))[:1]
+    validation = tuple(metric for metric in used if metric.startswith("validation"))[:1]
+    unseen = (
+        metric for metric in _HEADINGS if any(row.final[metric].mean is not None for row in comparison.rows)
+    )
+    return (*validation, *unseen)
 
 
 def _difference_text(row: ComparisonRow) -> str:

@@ -6,10 +6,17 @@ from rich.table import Table
 
 from orchestrator.analysis.report.tables import share_text
 from orchestrator.analysis.statistics import Spread, spread
-from orchestrator.display.run_progress import SUMMARY_COLUMNS, SummaryColumn
+from orchestrator.display.run_progress import SummaryColumn, summary_columns
 
 #: columns whose mean has a 95 % interval in points
-_SHARES = ("accuracy", "personal_accuracy")
+_SHARES = (
+    "accuracy",
+    "personal_accuracy",
+    "unseen_accuracy",
+    "unseen_personal_accuracy",
+    "best_accuracy",
+    "best_personal_accuracy",
+)
 
 
 def seed_table(runs: Mapping[int, Mapping[str, object]]) -> Table:
@@ -19,12 +26,13 @@ def seed_table(runs: Mapping[int, Mapping[str, object]]) -> Table:
     """
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     table.add_column("seed")
-    for heading, *_ in SUMMARY_COLUMNS:
+    columns = summary_columns(runs.values())
+    for heading, *_ in columns:
         table.add_column(heading, justify="right", no_wrap=True)
     for seed, summary in runs.items():
-        table.add_row(str(seed), *(_cell(summary, column) for column in SUMMARY_COLUMNS))
+        table.add_row(str(seed), *(_cell(summary, column) for column in columns))
     table.add_section()
-    table.add_row("mean", *(_mean(list(runs.values()), column) for column in SUMMARY_COLUMNS))
+    table.add_row("mean", *(_mean(list(runs.values()), column) for column in columns))
     return table
 
 

@@ -1,11 +1,11 @@
-"""Computes the learning rate of each round by a schedule of torch, or by a user's function.
+"""Computes the learning rate of each round, or of each local step of a task, by a schedule of torch or a function.
 
-The rates of all rounds are computed once, before the run. Client actors get the numbers, because importing torch.optim
-costs each of them 3 s. A resumed run computes the same rates again, from the first round.
+The rates of all rounds or steps are computed once, before the run. Client actors get the numbers, because importing
+torch.optim costs each of them 3 s. A resumed run computes the same rates again, from the first round or step.
 """
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from math import isfinite
 from typing import Any
 
@@ -20,36 +20,50 @@ _KEY = "training.lr_schedule.name"
 _OPTIONS = "training.lr_schedule.options"
 
 
-def with_learning_rates(training: TrainingConfig) -> TrainingConfig:
-    """Return the section with the learning rate of each round, or unchanged without a schedule.
+def with_learning_rates(training: TrainingConfig, task_steps: Collection[int] = ()) -> TrainingConfig:
+    """Return the section with the learning rate of each round or local step, or unchanged without a schedule.
 
-    Raises ConfigError for a schedule that does not exist or that needs more than the number of the round, for options
-    that it does not accept, and for rates that are negative or not finite.
+    `task_steps` are the numbers of steps of all clients' tasks, for a schedule over steps. A schedule of torch gives
+    all clients the same rates; a client with fewer steps takes the first ones. Raises ConfigError for a schedule that
+    does not exist or that needs more than the number of the round or step, for options that it does not accept, and
+    for rates that are negative or not finite.
     """
-    name = training.lr_schedule.name
+    name, per = training.lr_schedule.name, training.lr_schedule.per
     if name == "none":
         return training
-    rates = _own_rates(training) if ":" in name else _torch_rates(training)
-    for round_idx, rate in enumerate(rates):
+    compute = _own_rates if ":" in name else _torch_rates
+    if per == "round":
+        return training.with_rates(_valid(training, compute(training, training.rounds)))
+    if ":" in name:
+        return training.with_step_rates(
+            {
+                num_steps: _valid(training, _own_rates(training, num_steps))
+                for num_steps in sorted(set(task_steps))
+            }
+        )
+    longest = _valid(training, _torch_rates(training, max(task_steps)))
+    return training.with_step_rates({num_steps: longest[:num_steps] for num_steps in set(task_steps)})
+
+
+def _valid(training: TrainingConfig, rates: list[float]) -> list[float]:
+    schedule = training.lr_schedule
+    for index, rate in enumerate(rates):
         if not (isfinite(rate) and rate >= 0.0):
-            problem = f"the learning rate of round {round_idx} is {rate:g}"
-            raise ConfigError(_OPTIONS, dict(training.lr_schedule.options), problem, "use other options")
-    return training.with_rates(rates)
+            problem = f"the learning rate of {schedule.per} {index} is {rate:g}"
+            raise ConfigError(_OPTIONS, dict(schedule.options), problem, "use other options")
+    return rates
 
 
-def _own_rates(training: TrainingConfig) -> list[float]:
-    """Call `function(round_idx, num_rounds, lr, **options)`, which returns the learning rate of a round, 0-based."""
-    name = training.lr_schedule.name
+def _own_rates(training: TrainingConfig, count: int) -> list[float]:
+    """Call `function(index, count, lr, **options)`, which returns the learning rate of a round or step, 0-based."""
+    name, per = training.lr_schedule.name, training.lr_schedule.per
     function = load_object(name, _KEY)
     if not callable(function):
         problem = f"it is a {type(function).__name__}, not a function"
-        raise ConfigError(_KEY, name, problem, "name a function (round_idx, num_rounds, lr)")
+        raise ConfigError(_KEY, name, problem, f"name a function ({per}_idx, num_{per}s, lr)")
     options = dict(training.lr_schedule.options)
     try:
-        return [
-            float(function(round_idx, training.rounds, training.lr, **options))
-            for round_idx in range(training.rounds)
-        ]
+        return [float(function(index, count, training.lr, **options)) for index in range(count)]
     except RequestError:
         raise
     except Exception as error:
@@ -57,8 +71,8 @@ def _own_rates(training: TrainingConfig) -> list[float]:
         raise ConfigError(_KEY, name, problem, f"correct the function or {_OPTIONS}") from error
 
 
-def _torch_rates(training: TrainingConfig) -> list[float]:
-    """Let torch's scheduler take one step for each round, and read the rates."""
+def _torch_rates(training: TrainingConfig, count: int) -> list[float]:
+    """Let torch's scheduler take one step for each round or local step, and read the rates."""
     schedule = training.lr_schedule
     # CyclicLR and OneCycleLR reject an optimiser without a momentum option
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], training.lr, training.momentum)
@@ -71,26 +85,27 @@ def _torch_rates(training: TrainingConfig) -> list[float]:
             _OPTIONS, dict(schedule.options), problem, "give the arguments of the class"
         ) from error
     group, rates = optimizer.param_groups[0], []
-    for round_idx in range(training.rounds):
+    for index in range(count):
         if group["momentum"] != training.momentum:
             problem = f"{schedule.name} changes the momentum too, which stays constant here"
             raise ConfigError(_OPTIONS, dict(schedule.options), problem, "set cycle_momentum to false")
         rates.append(float(group["lr"]))
         optimizer.step()  # torch warns about a scheduler whose optimiser takes no steps
-        if round_idx + 1 < training.rounds:
-            _step(scheduler, training)
+        if index + 1 < count:
+            _step(scheduler, training, count)
     return rates
 
 
-def _step(scheduler: Any, training: TrainingConfig) -> None:
+def _step(scheduler: Any, training: TrainingConfig, count: int) -> None:
     try:
         scheduler.step()
     except (ValueError, ZeroDivisionError, OverflowError) as error:
-        problem = f"{training.lr_schedule.name} does not last {training.rounds} rounds ({error})"
-        options = dict(training.lr_schedule.options)
-        raise ConfigError(
-            _OPTIONS, options, problem, "use options for more steps, or fewer rounds"
-        ) from error
+        schedule = training.lr_schedule
+        problem = f"{schedule.name} does not last {count} {schedule.per}s ({error})"
+        remedy = (
+            f"use options for more steps, or fewer {'rounds' if schedule.per == 'round' else 'local epochs'}"
+        )
+        raise ConfigError(_OPTIONS, dict(schedule.options), problem, remedy) from error
 
 
 def _scheduler_class(name: str) -> Callable[..., Any]:

@@ -18,6 +18,8 @@ FILE_KEYS: Mapping[str, str] = {
     "lr_schedule": "training.lr_schedule.name",
     "schedule": "sparsity.schedule.kind",
     "metric": "evaluation.metrics",
+    "selection": "selection.kind",
+    "aggregation": "aggregation.rule",
     "fleet": "fleet.name",
 }
 

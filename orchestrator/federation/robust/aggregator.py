@@ -29,6 +29,7 @@ from orchestrator.federation.robust.kept_updates import (
     VectorStack,
     vector_names,
 )
+from orchestrator.federation.robust.own_rule import OwnRule, own_rule
 from orchestrator.federation.robust.update_weights import WeightRule, geometric_median, krum, weighted_mean
 
 #: rules that combine each coordinate by itself, so that slices of the updates may be combined apart
@@ -49,8 +50,11 @@ def _weight_rule(config: AggregationConfig) -> WeightRule:
 class RobustAggregator:
     """Combines contributions by a robust rule: call `add` for each in plan order, then `finish` once."""
 
-    def __init__(self, config: AggregationConfig, average: AggregationName) -> None:
-        self._config, self._average = config, average
+    def __init__(
+        self, config: AggregationConfig, average: AggregationName, function: OwnRule | None = None
+    ) -> None:
+        """`function` is the user's function if `config.rule` names one."""
+        self._config, self._average, self._function = config, average, function
         self._updates: list[KeptUpdate] = []
 
     def add(self, contribution: Contribution) -> None:
@@ -94,6 +98,8 @@ class RobustAggregator:
 
     def _combine(self, given: Float64) -> tuple[CoordinateRule, Float64]:
         """The rule for a block, and the given weights, float64[n], of the updates that the rule uses."""
+        if self._function is not None:
+            return own_rule(self._function, self._config.options), given
         if self._config.rule in COORDINATE_RULES:
             return _coordinate_rule(self._config), given
         weights = _weight_rule(self._config)(self._updates)

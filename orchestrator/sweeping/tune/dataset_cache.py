@@ -50,7 +50,14 @@ class DatasetCache:
         if dataset_key not in self._datasets:
             self._datasets[dataset_key] = ray.put(load_dataset(config.data))
         partition_key = json.dumps(
-            [dataset_key, split_config, config.fleet.num_clients, config.seed], sort_keys=True
+            [
+                dataset_key,
+                split_config,
+                config.fleet.num_clients,
+                config.fleet.unseen_clients,
+                config.seed,
+            ],
+            sort_keys=True,
         )
         if partition_key not in self._partitions:
             dataset: Dataset = ray.get(self._datasets[dataset_key])

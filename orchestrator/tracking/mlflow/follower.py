@@ -174,23 +174,30 @@ class MlflowFollower:
         update_note(client, self._info, mlflow_run_id, summary, status)
 
     def _send_files(self, summary: Mapping[str, float | int | str], step: int) -> None:
-        client, mlflow_run_id = self._connection
         self._send_folder(lambda folder: write_artifacts(self._run_dir, folder, summary))
-        weights = self._run_dir / "model" / "model.safetensors"
-        if weights.exists():
-            with weights.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-            if digest != self.delivery.model_sha256:
-                log_model(
-                    client,
-                    mlflow_run_id,
-                    weights.parent,
-                    digest,
-                    step,
-                    self._sent,
-                    name=self._info.model_name,
-                )
-                self._save(replace(self.delivery, model_sha256=digest))
+        name, best_round = self._info.model_name, summary.get("best_round")
+        if digest := self._send_model("model", step, self.delivery.model_sha256, name):
+            self._save(replace(self.delivery, model_sha256=digest))
+        if isinstance(best_round, int):
+            folder = f"best_model/round-{best_round:06d}"
+            if digest := self._send_model(folder, best_round, self.delivery.best_sha256, f"{name}-best"):
+                self._save(replace(self.delivery, best_sha256=digest))
+
+    def _send_model(self, folder: str, step: int, sent: str | None, name: str) -> str | None:
+        """Log the model in a folder of the run, and return its digest; None if there is none, or `sent` is its digest.
+
+        The last model may be the best one too. MLflow then has it once, under the name that it got first.
+        """
+        weights = self._run_dir / folder / "model.safetensors"
+        if not weights.exists():
+            return None
+        with weights.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        if digest in (sent, self.delivery.model_sha256):
+            return None
+        client, mlflow_run_id = self._connection
+        log_model(client, mlflow_run_id, weights.parent, digest, step, self._sent, name=name)
+        return digest
 
     def _send_folder(self, write: Callable[[Path], list[str]]) -> None:
         client, mlflow_run_id = self._connection

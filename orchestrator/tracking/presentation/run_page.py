@@ -13,6 +13,12 @@ _MAX_LENGTH = 7500
 _RESULTS = {
     "accuracy": ("accuracy of the global model", "{:.2%}".format),
     "personal_accuracy": ("mean accuracy of the clients' own models", "{:.2%}".format),
+    "unseen_accuracy": ("mean accuracy of the global model on unseen clients", "{:.2%}".format),
+    "unseen_personal_accuracy": ("mean accuracy of the models of unseen clients", "{:.2%}".format),
+    "best_round": ("best round by validation data", str),
+    "best_accuracy": ("its accuracy of the global model", "{:.2%}".format),
+    "best_personal_accuracy": ("its mean accuracy of the clients' own models", "{:.2%}".format),
+    "stop_reason": ("stopped early", str),
     "upload_bytes_total": ("uploaded", format_bytes),
     "download_bytes_total": ("downloaded", format_bytes),
     "train_flops_total": ("training", format_flops),

@@ -30,6 +30,45 @@ def test_schedules_of_torch() -> None:
     )
 
 
+def step_rates(name: str, *task_steps: int, **options: Any) -> dict[int, list[float]]:
+    schedule = {"name": name, "options": options, "per": "step"}
+    training = TrainingConfig.model_validate({"rounds": 3, "lr": 0.1, "lr_schedule": schedule})
+    scheduled = with_learning_rates(training, task_steps)
+    assert [scheduled.lr_at(round_idx) for round_idx in range(3)] == [0.1, 0.1, 0.1]
+    return {num_steps: list(scheduled.step_rates(num_steps)) for num_steps in task_steps}
+
+
+def test_schedule_of_torch_over_the_steps_of_a_task() -> None:
+    """A client with fewer steps takes the first rates."""
+    found = step_rates("CosineAnnealingLR", 4, 7, T_max=6)
+    expected = [0.05 * (1 + cos(pi * step / 6)) for step in range(7)]
+    assert found[7] == pytest.approx(expected, abs=1e-12)
+    assert found[4] == found[7][:4]
+
+
+def test_function_of_a_user_over_the_steps_knows_the_steps_of_the_client(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text("def decay(step_idx, num_steps, lr):\n    return lr * (1 - step_idx / num_steps)\n")
+    assert step_rates(f"{file}:decay", 2, 4) == {
+        2: [0.1, 0.05],
+        4: pytest.approx([0.1, 0.075, 0.05, 0.025]),
+    }
+
+
+def test_errors_name_the_step(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text("def negative(step_idx, num_steps, lr):\n    return 1 - step_idx\n")
+    with pytest.raises(ConfigError, match="the learning rate of step 2 is -1"):
+        step_rates(f"{file}:negative", 3)
+    with pytest.raises(ConfigError, match="does not last 9 steps"):
+        step_rates("OneCycleLR", 9, max_lr=1.0, total_steps=5, cycle_momentum=False)
+
+
+def test_schedule_over_steps_needs_a_name() -> None:
+    with pytest.raises(ConfigError, match="one rate for a whole round"):
+        ExperimentConfig.parse({"training": {"lr_schedule": {"per": "step"}}})
+
+
 def test_more_rounds_keep_the_rates_of_the_first_rounds() -> None:
     assert rates("CosineAnnealingLR", 9, T_max=9)[:4] == rates("CosineAnnealingLR", 4, T_max=9)
 

@@ -2,7 +2,9 @@
 
 import json
 import os
+import shutil
 import socket
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +30,7 @@ pytestmark = [
 ]
 
 NUM_ROUNDS = 4
+RESULT: Mapping[str, float | int | str] = {"accuracy": 0.5}
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +93,9 @@ def module() -> torch.nn.Module:
         return resolve_builder("mlp")((1, 2, 2), 3)
 
 
-def deliver(run_dir: Path, uri: str, experiment: str = "e") -> TrackingOutcome:
+def deliver(
+    run_dir: Path, uri: str, experiment: str = "e", summary: Mapping[str, float | int | str] = RESULT
+) -> TrackingOutcome:
     sink = MlflowSink()
     sink.start(
         RunInfo(
@@ -106,8 +111,22 @@ def deliver(run_dir: Path, uri: str, experiment: str = "e") -> TrackingOutcome:
         )
     )
     sink.log(record(1))
-    sink.finish("FINISHED", {"accuracy": 0.5})
+    sink.finish("FINISHED", summary)
     return sink.close()
+
+
+def test_model_of_the_best_round_is_logged_once_under_a_name_of_its_own(root: Path, uri: str) -> None:
+    make_run(root / "r2d")
+    best = shutil.copytree(root / "r2d" / "model", root / "r2d" / "best_model" / "round-000001")
+    save_file({name: value + 1 for name, value in module().state_dict().items()}, best / "model.safetensors")
+    for _ in range(2):
+        outcome = deliver(root / "r2d", uri, summary={"accuracy": 0.5, "best_round": 1})
+        assert outcome.problem is None
+    client = connect(uri)
+    outputs = client.get_run(str(outcome.mlflow_run_id)).outputs.model_outputs
+    logged = {client.get_logged_model(output.model_id).name: output.step for output in outputs}
+    assert logged == {"model": NUM_ROUNDS - 1, "model-best": 1}
+    assert len(outputs) == 2
 
 
 def history(client: MlflowClient, mlflow_run_id: str) -> list[tuple[int, int, float]]:
