@@ -59,6 +59,8 @@ from orchestrator.method import (
 )
 
 _MASK, _UNITS, _STATISTICS = "mask", "units", "statistics"
+#: tolerance when means of bits are compared
+_ROUNDING = 1e-9
 
 
 class FedMaskConfig(AlgorithmConfig):
@@ -104,6 +106,11 @@ class FedMask(Algorithm[ServerState, FedMaskClient]):
         citations=(references.FEDMASK,),
         related=(references.KAIMING,),
     )
+
+    @property
+    def uses_last_layer(self) -> bool:
+        """The last layer keeps all of its outputs."""
+        return True
 
     def units(self) -> tuple[Tensor, tuple[int, ...]]:
         """int64[W]: the unit of each weight, numbered over all layers; and the number of units of each layer."""
@@ -224,11 +231,11 @@ class FedMask(Algorithm[ServerState, FedMaskClient]):
 
     def server_update(self, state: ServerState, aggregate: Aggregate, round_idx: int) -> ServerState:
         """theta >= 1/2 where a client kept the weight's unit; other bits do not change."""
-        layout, count = self.setting.layout, aggregate.num_updates
+        layout, ones = self.setting.layout, aggregate.extras[_MASK]
         assert state.mask is not None
-        ones = torch.round(aggregate.extras[_MASK] * count)
-        covering = torch.round(aggregate.extras[_UNITS] * count)[self.units()[0]]
-        bits = torch.where(covering > 0.0, 2.0 * ones >= covering, layout.restrict(state.mask))
+        # both are means over the same updates, with the weights of late updates
+        covering = aggregate.extras[_UNITS][self.units()[0]]
+        bits = torch.where(covering > 0.0, 2.0 * ones >= covering - _ROUNDING, layout.restrict(state.mask))
         mask = layout.expand(bits)
         params = self.frozen() * mask
         statistics = aggregate.extras.get(_STATISTICS, state.params[layout.num_trainable :])

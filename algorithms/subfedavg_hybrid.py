@@ -15,8 +15,8 @@ Deviations:
 - Channels are ranked by the scales of the normalisation that follows them, as in the code. Channels without a scale are
   ranked by the L1 norm of their weights. Of equal ranks, the index decides.
 - Channels may be removed after the target, as in the code. The target is a share of the maskable weights; the code
-  counts all parameters. The last pruning removes just the missing share; the code subtracts 5 points if it is more
-  than 16 %.
+  counts all parameters. The last prunings remove the missing share from the fully connected layers; the code
+  subtracts 5 points if the share is more than 16 %.
 - The paper's L1 penalty on the scales, off by default in the code, is left out.
 """
 

@@ -25,6 +25,7 @@ def require_support(config: ExperimentConfig, algorithm: AnyAlgorithm) -> None:
     _require_private(config, algorithm)
     _require_rounding(config, algorithm)
     _require_server_model(config, algorithm)
+    _require_last_layer(config, algorithm)
 
 
 def _require_rounding(config: ExperimentConfig, algorithm: AnyAlgorithm) -> None:
@@ -40,6 +41,14 @@ def _require_server_model(config: ExperimentConfig, algorithm: AnyAlgorithm) -> 
     if unseen and (problem := _without_updates(config, algorithm)) is not None:
         problem = f"{problem}, so that unseen clients would get no trained model"
         raise ConfigError("fleet.unseen_clients", unseen, problem, "use 0, or another method")
+
+
+def _require_last_layer(config: ExperimentConfig, algorithm: AnyAlgorithm) -> None:
+    """Reject a model with several outputs for a method that needs to know the layer of the logits."""
+    if config.model.output is not None and algorithm.uses_last_layer:
+        problem = f"{config.algorithm.name} takes the model's last weight layer for the layer of the logits"
+        remedy = "leave it unset, and use a model that returns only the logits"
+        raise ConfigError("model.output", config.model.output, problem, remedy)
 
 
 def _require_plain_rounds(config: ExperimentConfig, algorithm: AnyAlgorithm) -> None:
@@ -83,6 +92,11 @@ def _require_attackable(config: ExperimentConfig, algorithm: AnyAlgorithm) -> No
         return
     if (problem := _without_updates(config, algorithm)) is not None:
         raise ConfigError("attack.kind", kind, problem, "use label_flip, or another method")
+    layout = algorithm.setting.layout
+    if layout.size > layout.num_trainable and (problem := _without_model(config, algorithm)) is not None:
+        problem = f"{problem}, so that the attack would alter the model's running statistics"
+        remedy = "use label_flip, another method, or a model without running statistics"
+        raise ConfigError("attack.kind", kind, problem, remedy)
 
 
 def _without_updates(config: ExperimentConfig, algorithm: AnyAlgorithm) -> str | None:
@@ -96,7 +110,7 @@ def _without_updates(config: ExperimentConfig, algorithm: AnyAlgorithm) -> str |
 
 def _require_private(config: ExperimentConfig, algorithm: AnyAlgorithm) -> None:
     """Reject clipping for a method that sends no model, and noise for one whose clients send more than a model."""
-    privacy, name = config.privacy, config.algorithm.name
+    privacy = config.privacy
     if privacy.clip_norm is None:
         return
     problem = _without_updates(config, algorithm) or _without_model(config, algorithm)
@@ -107,19 +121,27 @@ def _require_private(config: ExperimentConfig, algorithm: AnyAlgorithm) -> None:
     if not privacy.has_noise:
         return
     require_accountant(privacy.noise_multiplier)
-    if type(algorithm).plan_probe is not Algorithm.plan_probe:
-        problem = f"the answers of the clients of {name} to its probes would have no noise"
-    elif further := _further_values(config, algorithm):
-        problem = f"the clients of {name} also send {further}, which would have no noise"
-    elif type(algorithm.aggregator()) not in AGGREGATORS.values():
-        problem = f"{name} has an aggregator of its own"
-    elif algorithm.setting.layout.size > algorithm.setting.layout.num_trainable:
-        problem = "the model has running statistics, and noise can make a variance negative"
-    elif not algorithm.setting.population.always_available:
-        problem = "devices of this fleet come and go, so that cohorts are not uniform samples"
-    if problem is not None:
+    if (problem := _noise_problem(config, algorithm)) is not None:
         remedy = "use 0, or another method, model or fleet"
         raise ConfigError("privacy.noise_multiplier", privacy.noise_multiplier, problem, remedy)
+
+
+def _noise_problem(config: ExperimentConfig, algorithm: AnyAlgorithm) -> str | None:
+    """Why noise on the average would not protect the clients, or not as the accountant assumes; None if it does."""
+    name, setting = config.algorithm.name, algorithm.setting
+    if type(algorithm).plan_probe is not Algorithm.plan_probe:
+        return f"the answers of the clients of {name} to its probes would have no noise"
+    if further := _further_values(config, algorithm):
+        return f"the clients of {name} also send {further}, which would have no noise"
+    if type(algorithm.aggregator()) not in AGGREGATORS.values():
+        return f"{name} has an aggregator of its own"
+    if setting.layout.size > setting.layout.num_trainable:
+        return "the model has running statistics, and noise can make a variance negative"
+    if not setting.population.always_available:
+        return "devices of this fleet come and go, so that cohorts are not uniform samples"
+    if any(profile.dropout for profile in setting.profiles):
+        return "devices of this fleet drop out, so that a round does not average its whole cohort"
+    return None
 
 
 def _without_model(config: ExperimentConfig, algorithm: AnyAlgorithm) -> str | None:

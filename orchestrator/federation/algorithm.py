@@ -126,6 +126,11 @@ class Algorithm(Generic[S, C]):
         """Whether clients measure validation accuracy, so that each client needs validation samples."""
         return False
 
+    @property
+    def uses_last_layer(self) -> bool:
+        """Whether the method takes the model's last weight layer for the one that computes the logits."""
+        return False
+
     @classmethod
     def depends_on_devices(cls, config: AlgorithmConfig) -> bool:
         """Whether a client's device decides what the client trains or sends, and not only how fast it is."""

@@ -158,14 +158,18 @@ def test_first_task_ignores_the_mask_of_the_server() -> None:
     assert bool((found.scratch(FedMaskScores).values == 1.0).all())
 
 
-def updated(algorithm: FedMask, uploads: Sequence[tuple[Sequence[int], Sequence[int]]]) -> Tensor:
+def updated(
+    algorithm: FedMask,
+    uploads: Sequence[tuple[Sequence[int], Sequence[int]]],
+    discounts: Sequence[float] = (),
+) -> Tensor:
     """The server's first bits after uploads that differ in their first bits and first units, and are 0 elsewhere."""
     aggregator, layout = algorithm.aggregator(), algorithm.setting.layout
     state = algorithm.init(algorithm.frozen())
     for k, (bits, units) in enumerate(uploads):
         mask, kept = np.zeros(90, np.bool_), np.zeros(15, np.bool_)
         mask[: len(bits)], kept[: len(units)] = bits, units
-        weight = algorithm.weight(10 * (k + 1))
+        weight = algorithm.weight(10 * (k + 1)) * (discounts[k] if discounts else 1.0)
         items = (Bits("mask", mask), Bits("units", kept))
         aggregator.add(
             Contribution(client_id=k, weight=weight, values=None, mask=None, start=None, items=items)
@@ -194,6 +198,24 @@ def test_server_takes_each_bit_from_the_clients_that_have_its_unit() -> None:
 def test_half_of_the_clients_is_enough_for_a_bit() -> None:
     bits = updated(method(), [([1, 0], [1]), ([0, 0], [1])])
     assert bits[:2].tolist() == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("discounts", "bits", "units", "expected"),
+    [
+        ((1, 1, 1, 0.5), (0, 1, 0, 1), (1, 1, 1, 1), False),
+        ((1, 1, 1, 1.0), (0, 1, 0, 1), (1, 1, 1, 1), True),
+        ((1, 0.5, 0.5, 0.5), (0, 1, 0, 0), (0, 1, 1, 1), False),
+        ((1, 1, 1, 1, 0.2), (0, 0, 0, 0, 0), (0, 0, 0, 0, 1), False),
+        ((1, 1, 1, 1, 0.2), (0, 0, 0, 0, 1), (0, 0, 0, 0, 1), True),
+    ],
+)
+def test_late_updates_count_with_their_weights(
+    discounts: Sequence[float], bits: Sequence[int], units: Sequence[int], expected: bool
+) -> None:
+    """theta is 1.5 / 3.5, 2 / 4, 0.5 / 1.5, 0 and 1."""
+    uploads = [([bit], [unit]) for bit, unit in zip(bits, units, strict=True)]
+    assert bool(updated(method(), uploads, discounts)[0]) is expected
 
 
 def test_client_alone_gets_its_own_mask_back() -> None:

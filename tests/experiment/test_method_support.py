@@ -1,5 +1,7 @@
 """Methods that rules, attacks or noise cannot reach are rejected with the reason."""
 
+from pathlib import Path
+
 import pytest
 
 from orchestrator.errors import ConfigError
@@ -31,6 +33,32 @@ def test_attack_on_updates_that_the_server_never_gets_is_rejected(method: str) -
         fresh(f"algorithm.name={method}", "attack.kind=sign_flip")
     assert caught.value.field == "attack.kind"
     assert fresh(f"algorithm.name={method}", "attack.kind=label_flip").attackers
+
+
+@pytest.mark.parametrize("method", ["fedmask", "fedpm", "compsparse", "topk", "stc"])
+def test_attack_that_would_alter_running_statistics_is_rejected(method: str) -> None:
+    """A negative variance is no model. Updates with the model as an item keep their statistics honest."""
+    batch_norm = "model.name=tests.support.fakes:normalised_net"
+    with pytest.raises(ConfigError, match="running statistics") as caught:
+        fresh(f"algorithm.name={method}", batch_norm, "attack.kind=sign_flip")
+    assert caught.value.field == "attack.kind"
+    for accepted in (
+        (f"algorithm.name={method}", "attack.kind=sign_flip"),
+        (f"algorithm.name={method}", batch_norm, "attack.kind=label_flip"),
+        ("algorithm.name=fedavg", batch_norm, "attack.kind=sign_flip"),
+    ):
+        assert fresh(*accepted).attackers
+
+
+@pytest.mark.parametrize("method", ["heterofl", "fedrolex", "fedrep", "fedper", "fedmask"])
+def test_model_with_several_outputs_is_rejected_where_the_last_layer_counts(method: str) -> None:
+    several = ("model.name=tests.support.nets:two_outputs", "model.output=logits")
+    with pytest.raises(ConfigError, match="last weight layer") as caught:
+        fresh(f"algorithm.name={method}", *several)
+    assert caught.value.field == "model.output"
+    assert fresh("algorithm.name=feddst", *several).config.model.output == "logits"
+    neutral = ("algorithm.masked_loss=false", "algorithm.masked_scores=false")
+    assert fresh("algorithm.name=heterofl", *neutral, *several)
 
 
 @pytest.mark.parametrize(
@@ -72,3 +100,13 @@ def test_masks_that_clients_choose_are_named_as_unprotected() -> None:
         assert "masks of their own" in warning
         assert not any("privacy" in w for w in fresh(f"algorithm.name={method}").warnings)
     assert not any("privacy" in w for w in fresh("algorithm.name=randommask", *private).warnings)
+
+
+def test_noise_for_a_fleet_whose_devices_drop_out_is_rejected(tmp_path: Path) -> None:
+    fleet = tmp_path / "fleet.yaml"
+    speeds = "flops_per_s: 1e9, uplink_bytes_per_s: 1e6, downlink_bytes_per_s: 1e6"
+    fleet.write_text(f"summary: phones\nprofiles:\n  - {{name: phone, {speeds}, dropout: 0.1}}\n")
+    overrides = (f"fleet.name={fleet}", "privacy.clip_norm=1", "privacy.noise_multiplier=1")
+    with pytest.raises(ConfigError, match="drop out") as caught:
+        fresh(*overrides)
+    assert caught.value.field == "privacy.noise_multiplier"

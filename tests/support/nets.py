@@ -1,4 +1,4 @@
-"""Small models: two that tests name as `tests.support.nets:function`, and three for unit tests of methods."""
+"""Small models: three that tests name as `tests.support.nets:function`, and three for unit tests of methods."""
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,11 @@ def residual(input_shape: InputShape, num_classes: int) -> nn.Module:
 def row_lstm(input_shape: InputShape, num_classes: int) -> nn.Module:
     """An LSTM of 8 units that reads an image row by row."""
     return RowLSTM(input_shape[2], num_classes)
+
+
+def two_outputs(input_shape: InputShape, num_classes: int) -> nn.Module:
+    """A model that returns its logits by name, next to an output of 5 numbers from its last layer."""
+    return TwoOutputs(input_shape[0] * input_shape[1] * input_shape[2], num_classes)
 
 
 def hidden_mlp() -> nn.Module:
@@ -62,3 +67,18 @@ class RowLSTM(nn.Module):
         """float32[B, 1, H, W] -> float32[B, num_classes]."""
         logits: Tensor = self.head(self.lstm(images.flatten(1, 2))[0][:, -1])
         return logits
+
+
+class TwoOutputs(nn.Module):
+    """A hidden layer, the logits, and a further linear layer that no loss reaches."""
+
+    def __init__(self, num_inputs: int, num_classes: int) -> None:
+        super().__init__()
+        self.hidden = nn.Linear(num_inputs, 12)
+        self.logits = nn.Linear(12, num_classes)
+        self.further = nn.Linear(12, 5)
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """float32[B, C, H, W] -> `logits` float32[B, num_classes] and `further` float32[B, 5]."""
+        hidden = torch.relu(self.hidden(images.flatten(1)))
+        return {"further": self.further(hidden), "logits": self.logits(hidden)}

@@ -77,9 +77,12 @@ def _torch_rates(training: TrainingConfig, count: int) -> list[float]:
     # CyclicLR and OneCycleLR reject an optimiser without a momentum option
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], training.lr, training.momentum)
     scheduler_class = _scheduler_class(schedule.name)
+    if "last_epoch" in schedule.options:
+        problem = "a run computes all rates from the first one on"
+        raise ConfigError(f"{_OPTIONS}.last_epoch", schedule.options["last_epoch"], problem, "leave it out")
     try:
         scheduler = scheduler_class(optimizer, **schedule.options)
-    except (TypeError, ValueError, AttributeError, ZeroDivisionError) as error:
+    except Exception as error:  # torch checks the arguments of a schedule in many ways
         problem = f"{schedule.name} rejects these options ({error})"
         raise ConfigError(
             _OPTIONS, dict(schedule.options), problem, "give the arguments of the class"
@@ -99,12 +102,12 @@ def _torch_rates(training: TrainingConfig, count: int) -> list[float]:
 def _step(scheduler: Any, training: TrainingConfig, count: int) -> None:
     try:
         scheduler.step()
-    except (ValueError, ZeroDivisionError, OverflowError) as error:
+    except Exception as error:
         schedule = training.lr_schedule
-        problem = f"{schedule.name} does not last {count} {schedule.per}s ({error})"
-        remedy = (
-            f"use options for more steps, or fewer {'rounds' if schedule.per == 'round' else 'local epochs'}"
-        )
+        problem = f"{schedule.name} does not last {count} {schedule.per}s ({type(error).__name__}: {error})"
+        remedy = "correct the arguments of the class"
+        if isinstance(error, ValueError):
+            remedy += f", or use fewer {'rounds' if schedule.per == 'round' else 'local epochs'}"
         raise ConfigError(_OPTIONS, dict(schedule.options), problem, remedy) from error
 
 

@@ -72,6 +72,11 @@ class CompensatedAlgorithm(StructuredAlgorithm[ClientRatio]):
     Config: ClassVar[type[AlgorithmConfig]] = CompensatedConfig
     config: CompensatedConfig
 
+    @property
+    def uses_last_layer(self) -> bool:
+        """True if the logits of other classes are masked."""
+        return self.config.masked_loss or self.config.masked_scores
+
     def check(self) -> None:
         """Reject a masked loss and masked scores if the last layer does not have one row for each class."""
         super().check()

@@ -29,6 +29,11 @@ class PersonalHeadAlgorithm(PersonalPartAlgorithm):
     Config: ClassVar[type[AlgorithmConfig]] = PersonalHeadConfig
     config: PersonalHeadConfig
 
+    @property
+    def uses_last_layer(self) -> bool:
+        """True if there is a head."""
+        return self.config.head_layers > 0
+
     def check(self) -> None:
         """Raise ConfigError if the model has too few layers for a head of this size."""
         num_layers = len(self.setting.layout.maskable)

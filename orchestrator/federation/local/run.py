@@ -64,7 +64,7 @@ class LocalRun(Generic[C]):
     ) -> None:
         self.setting, self.task, self.environment = setting, task, environment
         self.received, self.payload, self.state = received, payload, state
-        self.optimizer = make_optimizer(setting.training, task.round_idx, self._num_steps)
+        self.optimizer = make_optimizer(setting.training, task.round_idx, self.planned_steps)
         self.flops = FlopCounter(setting.cost)
         self.metrics: dict[str, float] = {}
         self.last_batch: Batch | None = None
@@ -272,9 +272,9 @@ class LocalRun(Generic[C]):
         A schedule over local steps restarts too.
         """
         round_idx = self.task.round_idx if round_idx is None else round_idx
-        self.optimizer = make_optimizer(self.setting.training, round_idx, self._num_steps)
+        self.optimizer = make_optimizer(self.setting.training, round_idx, self.planned_steps)
 
-    def _num_steps(self) -> int:
+    def planned_steps(self) -> int:
         """Optimiser steps of the local epochs of the task."""
         return self.setting.training.local_epochs * self.num_batches
 

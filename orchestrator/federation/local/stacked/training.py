@@ -26,7 +26,7 @@ def train_together(runs: Sequence[LocalRun[Any]], rows: Sequence[Tensor]) -> Ten
     training, flat = runs[0].setting.training, runs[0].flat
     flat.module.train()
     stack, keep = StackedModule(flat.module, flat.layout, rows), _keep(runs)
-    optimizer = make_optimizer(training, runs[0].task.round_idx)
+    optimizer = make_optimizer(training, runs[0].task.round_idx, runs[0].planned_steps)
     for epochs in zip(*(run.batches() for run in runs), strict=True):
         losses, correct = [], []
         for batches in zip(*epochs, strict=True):

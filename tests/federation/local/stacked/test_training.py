@@ -34,7 +34,7 @@ def _run(
         state=None,
     )
     mask = None
-    if masked and client_id != 1:  # client 1 is dense beside masked clients
+    if masked and client_id != 1:  # client 1 is dense among masked clients
         counts = allocate(setting.layout, 0.4, setting.sparsity)
         mask = random_mask(setting.layout, counts, np.random.default_rng(client_id))
     run.load(values, mask)
