@@ -46,10 +46,14 @@ package: install ## build sdist and wheel, and run the demo and all steps of a u
 
 bench: install ## the benchmark of docs/benchmarks.md
 	$(BIN)/python -m tests.benchmarks.round_time
+	$(BIN)/python -m tests.benchmarks.round_variants methods
+	$(BIN)/python -m tests.benchmarks.round_variants executors
+	$(BIN)/python -m tests.benchmarks.round_variants tasks
 	$(BIN)/python -m tests.benchmarks.memory_format
 	$(BIN)/python -m tests.benchmarks.submodel_step
 	$(BIN)/python -m tests.benchmarks.masked_step
 	$(BIN)/python -m tests.benchmarks.wire
+	$(BIN)/python -m tests.benchmarks.transfer
 	$(BIN)/python -m tests.benchmarks.shards
 	$(BIN)/python -m tests.benchmarks.sweep_overhead
 	$(BIN)/python -m tests.benchmarks.start
