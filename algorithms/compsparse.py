@@ -102,9 +102,8 @@ class CompSparse(Algorithm[ServerState, None]):
         """Add the mean complement to the sparse model, and prune by magnitude."""
         params = aggregate.values.to(torch.float32)
         if state.mask is not None:
-            mean = aggregate.extras[_COMPLEMENT].to(torch.float32)
             params = state.params.clone()
-            params[self.complement(state.mask)] = mean
+            params[self.complement(state.mask)] = aggregate.extras[_COMPLEMENT].to(torch.float32)
             params[~state.mask] *= self.config.server_lr
         mask = magnitude_mask(self.setting.layout, params, self.counts(round_idx + 1))
         return ServerState(params=params * mask, mask=mask)

@@ -43,9 +43,7 @@ class SparsyFedConfig(AlgorithmConfig):
     """Options of SparsyFed."""
 
     beta: float = Field(1.25, ge=1.0, description="exponent of the re-parameterisation; 1: plain weights")
-    sparse_activations: bool = Field(
-        True, description="keep only the largest activations for the backward pass"
-    )
+    sparse_activations: bool = Field(True, description="only the largest activations in the backward pass")
 
 
 @final
@@ -107,7 +105,5 @@ class SparsyFed(Algorithm[ServerState, None]):
 
     def server_update(self, state: ServerState, aggregate: Aggregate, round_idx: int) -> ServerState:
         """The mean, in which a weight that a client does not send counts as 0; its mask is the union."""
-        params = aggregate.values.to(torch.float32)
-        if (union := aggregate.union) is not None:
-            params = params * union
-        return ServerState(params=params, mask=union)
+        union, params = aggregate.union, aggregate.values.to(torch.float32)
+        return ServerState(params=params if union is None else params * union, mask=union)

@@ -5,8 +5,8 @@ if three conditions are true: the two masks differ, the target is not reached, a
 accurate enough on the client's validation samples. The server averages every weight over the clients whose mask
 contains it.
 
-Symbols: m_k = the client state's mask, p = algorithm.prune_share, epsilon = algorithm.min_distance,
-a_min = algorithm.min_accuracy, target = sparsity.level, p' = share(...).
+Symbols: m_k = the client state's mask, p = algorithm.prune_share, epsilon = algorithm.min_distance, a_min =
+algorithm.min_accuracy, target = sparsity.level, p' = share(...). The early mask is a scratch value of the task.
 
 Deviations: the condition reads the accuracy on the client's validation part; the public code reads the test part. The
 late mask is that after the last local epoch; the code takes it after the fifth. The early mask is that after the first
@@ -15,7 +15,7 @@ in general; `count_all` counts all parameters, biases included, as the code does
 which one is pruned.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import ClassVar, final
 
 import torch
@@ -44,13 +44,6 @@ class SubFedAvgConfig(AlgorithmConfig):
     min_distance: float = Field(1e-4, ge=0.0, description="epsilon: least difference of the two masks")
     min_accuracy: float = Field(0.5, ge=0.0, le=1.0, description="a_min: accuracy to exceed after pruning")
     count_all: bool = Field(False, description="compatibility: the target counts all parameters")
-
-
-@dataclass(frozen=True, eq=False)
-class EarlyMask:
-    """Scratch value of a task: the early mask, bool[D]."""
-
-    mask: Tensor
 
 
 @final
@@ -88,18 +81,18 @@ class SubFedAvg(ClientMaskAlgorithm[ClientMask]):
     def on_train_start(self, run: LocalRun[ClientMask]) -> None:
         """With a single local epoch, compute the early mask before training."""
         if self.setting.training.local_epochs == 1:
-            run.put_scratch(EarlyMask(self._candidate(run)))
+            run.put_scratch(ClientMask(mask=self._candidate(run)))
 
     def on_epoch(self, run: LocalRun[ClientMask], epochs_done: int) -> None:
         """With several local epochs, compute the early mask after the first epoch."""
         if epochs_done == 1 and self.setting.training.local_epochs > 1:
-            run.put_scratch(EarlyMask(self._candidate(run)))
+            run.put_scratch(ClientMask(mask=self._candidate(run)))
 
     def after_train(self, run: LocalRun[ClientMask]) -> None:
         """Compute the late mask, and adopt it if all three conditions are true."""
         mask, pruned = run.state.mask, self.pruned(run.state.mask)
         target = 1.0 - self.density(run.task.round_idx, run.task.client_id)
-        distance = mask_distance(self.setting.layout, run.scratch(EarlyMask).mask, self._candidate(run))
+        distance = mask_distance(self.setting.layout, run.scratch(ClientMask).mask, self._candidate(run))
         if pruned >= target - ROUNDING or distance <= self.config.min_distance:
             return
         late = self._candidate(run, self.share(pruned, target))
