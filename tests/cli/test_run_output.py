@@ -25,6 +25,12 @@ SUMMARY_KEYS = [
     "num_not_finite",
     "validation_accuracy",
     "validation_personal_accuracy",
+    "unseen_accuracy",
+    "unseen_personal_accuracy",
+    "best_round",
+    "best_accuracy",
+    "best_personal_accuracy",
+    "stop_reason",
 ]
 #: weights of the perceptron on 8x8 images: layers of 64, 200, 100 and 10 units
 WEIGHTS = 64 * 200 + 200 * 100 + 100 * 10

@@ -49,7 +49,8 @@ class BundlePlan:
         if experiment.config.runtime.cohort == 1 or (self._is_auto and not on_gpu):
             return
         if (obstacle := obstacle or _obstacle(experiment)) is not None:
-            self.note = f"; clients train one by one, without runtime.cohort ({obstacle})"
+            if not self._is_auto:
+                self.note = f"; clients train one by one, without runtime.cohort ({obstacle})"
             return
         self._sizes = {index: self._size(index) for index in setting.population.profile_counts()}
         if self._is_auto:

@@ -11,6 +11,7 @@ from orchestrator.execution.adversary.attack import ClientAttack
 from orchestrator.execution.device_environment import DeviceEnvironment
 from orchestrator.federation.plan import ClientTask
 from orchestrator.sparsity.payload import Dense, Masked
+from tests.support.errors import rejects
 from tests.support.fakes import experiment
 from tests.support.method_variants import VARIANTS
 
@@ -27,9 +28,28 @@ def _rounds(
 
 #: methods whose server averages no update; tests/experiment/test_method_support.py checks that they are rejected
 WITHOUT_UPDATES = ("dispfl", "local", "local_submodel")
+#: variants with running statistics whose updates have no item with the model; they are rejected there too
+STATISTICS_ALONE = (
+    "fedmask, running statistics",
+    "fedpm, running statistics",
+    "topk, running statistics",
+    "stc, layer by layer",
+    "compsparse, schedule",
+    "spafl, running statistics",
+)
 
 
-@pytest.mark.parametrize("name", [n for n, (method, _) in VARIANTS.items() if method not in WITHOUT_UPDATES])
+@pytest.mark.parametrize("name", STATISTICS_ALONE)
+def test_attack_on_running_statistics_is_rejected(name: str) -> None:
+    method, further = VARIANTS[name]
+    with rejects("attack.kind", "sign_flip"):
+        experiment({"algorithm.name": method, **further, **HALF})
+
+
+@pytest.mark.parametrize(
+    "name",
+    [n for n, (m, _) in VARIANTS.items() if m not in WITHOUT_UPDATES and n not in STATISTICS_ALONE],
+)
 def test_attackers_of_every_method_send_the_opposite_change(name: str) -> None:
     """In the first round, what an attacker does not alter is what it would have sent without an attack."""
     method, further = VARIANTS[name]
