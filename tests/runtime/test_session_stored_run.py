@@ -84,7 +84,7 @@ class TestEarlierRelease:
         before = RunStore(earlier).stored_config()
         session.resume(earlier, ["training.rounds=5", "runtime.max_retries=3"], QUIET)
         after = RunStore(earlier).stored_config()
-        assert after["training"] == {**before["training"], "rounds": 5}
+        assert after["training"] == {**before["training"], "rounds": 5, "stop": {"patience": None}}
         assert after["data"] == {**before["data"], "max_gib": 1e6}, "earlier releases had no limit"
         assert after["runtime"]["max_retries"] == 3
         assert "format" not in _about(earlier)
