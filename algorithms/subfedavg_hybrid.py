@@ -82,8 +82,8 @@ class HybridClient:
 
 
 @dataclass(frozen=True, eq=False)
-class EarlyCandidate:
-    """Scratch value of a task: the early mask, bool[D], and the early units."""
+class Candidate:
+    """What a client would keep: its mask, bool[D], and its units. The early one is a scratch value of the task."""
 
     mask: Tensor
     kept: KeptUnits
@@ -216,14 +216,14 @@ class SubFedAvgHybrid(ChosenUnitsAlgorithm[ServerState, HybridClient]):
 
     def after_train(self, run: LocalRun[HybridClient]) -> None:
         """Accept the late candidate's weights and then its units, each under its own conditions."""
-        early, late = run.scratch(EarlyCandidate), self.candidate(run)
+        early, late = run.scratch(Candidate), self.candidate(run)
         self.prune_weights(run, early.mask, late.mask)
         self.remove_channels(run, early.kept, late.kept)
 
-    def candidate(self, run: LocalRun[HybridClient]) -> EarlyCandidate:
+    def candidate(self, run: LocalRun[HybridClient]) -> Candidate:
         """What the client would keep now."""
         model = run.in_full_coordinates().values
-        return EarlyCandidate(self.pruned_mask(run, model, self.config.prune_share), self.smaller(run, model))
+        return Candidate(self.pruned_mask(run, model, self.config.prune_share), self.smaller(run, model))
 
     def pruned_mask(self, run: LocalRun[HybridClient], model: Tensor, share: float) -> Tensor:
         """The mask without this share of the remaining weights of every fully connected layer."""

@@ -21,6 +21,7 @@ from orchestrator.experiment.experiment import Experiment
 from orchestrator.federation.algorithm import AnyAlgorithm
 from orchestrator.federation.evaluate import accuracy, predict
 from orchestrator.federation.exchange import ModelValues, known_masks
+from orchestrator.federation.local.environment import ClientEnvironment
 from orchestrator.federation.local.run import LocalRun
 from orchestrator.federation.local.sent_model import sent_model
 from orchestrator.federation.local.training import fine_tune
@@ -138,7 +139,8 @@ class ClientRunner:
         profile, device, environment = self._place(task)
         seeds = forked_seeds(self._experiment.config.seed, *task.stream_path, "torch")
         with torch_threads(profile.num_threads), seeds, repeatable(device):
-            run = self._new_run(task, environment, payload, received, client_state)
+            own = self._attack.environment(task, environment)
+            run = self._new_run(task, own, payload, received, client_state)
             if task.kind in ("evaluate", "finetune"):
                 return self._score(run, environment)
             result = self._loss(run) if task.kind == "loss" else self._train(run)
@@ -153,7 +155,8 @@ class ClientRunner:
         profile, device, environment = self._place(task)
         seeds = forked_seeds(self._experiment.config.seed, *task.stream_path, "torch")
         with torch_threads(profile.num_threads), seeds, repeatable(device):
-            run = self._new_run(task, environment, payload, received, client_state)
+            own = self._attack.environment(task, environment)
+            run = self._new_run(task, own, payload, received, client_state)
             optimizer = run.optimizer
             self._experiment.algorithm.begin_training(run)
             generators = GeneratorStates()
@@ -202,7 +205,7 @@ class ClientRunner:
     def _new_run(
         self,
         task: ClientTask,
-        environment: DeviceEnvironment,
+        environment: ClientEnvironment,
         payload: Payload,
         received: ModelValues | None,
         client_state: Any,
@@ -210,7 +213,7 @@ class ClientRunner:
         return LocalRun(
             setting=self._experiment.setting,
             task=task,
-            environment=self._attack.environment(task, environment),
+            environment=environment,
             received=received,
             payload=payload,
             state=client_state,
@@ -268,23 +271,10 @@ class ClientRunner:
 
         Without this training, the personal part of such a client would be the initial one.
         """
-        participation: LocalRun[Any] = LocalRun(
-            setting=run.setting,
-            task=replace(run.task, kind="train"),
-            environment=run.environment,
-            received=run.received,
-            payload=run.payload,
-            state=run.state,
-        )
+        received = run.environment, run.payload, run.received
+        participation = self._new_run(replace(run.task, kind="train"), *received, run.state)
         result = self._experiment.algorithm.client_update(participation)
-        return LocalRun(
-            setting=run.setting,
-            task=run.task,
-            environment=run.environment,
-            received=run.received,
-            payload=run.payload,
-            state=result.client_state,
-        )
+        return self._new_run(run.task, *received, result.client_state)
 
     def _loss(self, run: LocalRun[Any]) -> LocalResult[Any]:
         """Mean cross-entropy of the received model on the client's training samples, at the cost of a forward pass."""

@@ -5,14 +5,14 @@ Legend: K = clients of the population, without unseen ones.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.errors import ConfigError, RoundError
+from orchestrator.errors import RoundError
 from orchestrator.formatting import counted
-from orchestrator.plugins.loading import load_object
+from orchestrator.plugins.loading import load_function
 
 _KEY = "selection.kind"
 
@@ -61,11 +61,7 @@ def load_sampling_rule(kind: str) -> SamplingRule | None:
     """
     if ":" not in kind:
         return None
-    rule = load_object(kind, _KEY)
-    if not callable(rule):
-        problem = f"it is a {type(rule).__name__}, not a function"
-        raise ConfigError(_KEY, kind, problem, "name a function (facts, rng)")
-    return cast(SamplingRule, rule)
+    return load_function(kind, _KEY, "facts, rng")
 
 
 def own_cohort(

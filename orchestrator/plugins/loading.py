@@ -2,12 +2,13 @@
 
 import importlib
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from orchestrator.errors import ConfigError
 from orchestrator.plugins.importer import add_sources, forget_sources, module_name
@@ -38,6 +39,18 @@ def load_object(spec: str, field: str) -> object:
     except AttributeError as error:
         remedy = suggest(name, vars(module), f"define {name} there, or name another object")
         raise ConfigError(field, spec, f"{source} has no {name}", remedy) from error
+
+
+def load_function(spec: str, field: str, arguments: str) -> Callable[..., Any]:
+    """Return the function that `spec` names, as `load_object` does. `arguments` are its parameters, for the remedy.
+
+    Raises ConfigError also for an object that cannot be called.
+    """
+    function = load_object(spec, field)
+    if not callable(function):
+        problem = f"it is a {type(function).__name__}, not a function"
+        raise ConfigError(field, spec, problem, f"name a function ({arguments})")
+    return function
 
 
 def load_module(source: str, spec: str, field: str) -> ModuleType:

@@ -66,7 +66,7 @@ def busy_core() -> Iterator[None]:
 def executors(num_rounds: int) -> dict[str, float]:
     """The median round in this process, relative to that on Ray with one pooled actor."""
     ratios = {}
-    for load, context in (("alone", nullcontext), ("beside a busy core", busy_core)):
+    for load, context in (("alone", nullcontext), ("next to a busy core", busy_core)):
         with context():
             own, actor = (
                 median_round_s(

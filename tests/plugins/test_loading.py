@@ -11,7 +11,7 @@ import pytest
 
 from orchestrator.errors import ConfigError
 from orchestrator.plugins.importer import shipped_modules
-from orchestrator.plugins.loading import load_object
+from orchestrator.plugins.loading import load_function, load_object
 
 
 @pytest.fixture(autouse=True)
@@ -166,3 +166,10 @@ def test_module_whose_import_fails_is_rejected(
         load_object("broken:answer", "x")
     assert (caught.value.field, caught.value.value) == ("x", "broken:answer")
     assert problem in caught.value.problem
+
+
+def test_object_that_cannot_be_called_is_no_function() -> None:
+    assert load_function("math:sqrt", "model.name", "x")(4.0) == 2.0
+    with pytest.raises(ConfigError, match="it is a float, not a function") as caught:
+        load_function("math:pi", "model.name", "x")
+    assert (caught.value.field, caught.value.remedy) == ("model.name", "name a function (x)")

@@ -1,5 +1,6 @@
 """Models that train one by one; tests name them as `tests.support.unstackable_models:function`."""
 
+from abc import ABC, abstractmethod
 from math import prod
 
 import numpy as np
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 from orchestrator.models.shapes import InputShape
 
 
-class _Net(nn.Module):
+class _Net(nn.Module, ABC):
     """A linear layer after a step of the subclass."""
 
     def __init__(self, num_features: int, num_classes: int) -> None:
@@ -17,8 +18,9 @@ class _Net(nn.Module):
         self.layer = nn.Linear(num_features, num_classes)
         self.register_buffer("num_passes", torch.zeros((), dtype=torch.int64), persistent=False)
 
+    @abstractmethod
     def before(self, features: Tensor) -> Tensor:
-        raise NotImplementedError
+        """The step."""
 
     def forward(self, inputs: Tensor) -> Tensor:
         output: Tensor = self.layer(self.before(inputs.flatten(1)))

@@ -5,7 +5,7 @@ Client actors and the driver of a resumed run get the same numbers.
 
 from orchestrator.config.sections import SparsityConfig
 from orchestrator.errors import ConfigError, RequestError
-from orchestrator.plugins.loading import load_object
+from orchestrator.plugins.loading import load_function
 
 _KEY = "sparsity.schedule.kind"
 
@@ -20,10 +20,7 @@ def with_density_schedule(sparsity: SparsityConfig, num_rounds: int) -> Sparsity
     kind = sparsity.schedule.kind
     if ":" not in kind:
         return sparsity
-    function = load_object(kind, _KEY)
-    if not callable(function):
-        problem = f"it is a {type(function).__name__}, not a function"
-        raise ConfigError(_KEY, kind, problem, "name a function (round_idx, num_rounds)")
+    function = load_function(kind, _KEY, "round_idx, num_rounds")
     try:
         shares = [float(function(round_idx, num_rounds)) for round_idx in range(num_rounds + 1)]
     except RequestError:

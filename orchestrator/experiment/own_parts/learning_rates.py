@@ -13,7 +13,7 @@ import torch
 
 from orchestrator.config.sections import TrainingConfig
 from orchestrator.errors import ConfigError, RequestError
-from orchestrator.plugins.loading import load_object
+from orchestrator.plugins.loading import load_function
 from orchestrator.suggest import suggest
 
 _KEY = "training.lr_schedule.name"
@@ -57,10 +57,7 @@ def _valid(training: TrainingConfig, rates: list[float]) -> list[float]:
 def _own_rates(training: TrainingConfig, count: int) -> list[float]:
     """Call `function(index, count, lr, **options)`, which returns the learning rate of a round or step, 0-based."""
     name, per = training.lr_schedule.name, training.lr_schedule.per
-    function = load_object(name, _KEY)
-    if not callable(function):
-        problem = f"it is a {type(function).__name__}, not a function"
-        raise ConfigError(_KEY, name, problem, f"name a function ({per}_idx, num_{per}s, lr)")
+    function = load_function(name, _KEY, f"{per}_idx, num_{per}s, lr")
     options = dict(training.lr_schedule.options)
     try:
         return [float(function(index, count, training.lr, **options)) for index in range(count)]

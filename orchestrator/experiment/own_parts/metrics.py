@@ -5,14 +5,13 @@ Legend: N = samples, C = classes.
 
 from collections.abc import Callable, Mapping, Sequence
 from math import isfinite
-from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.data.dataset import Dataset
 from orchestrator.errors import ConfigError, SparsefleetError
-from orchestrator.plugins.loading import load_object
+from orchestrator.plugins.loading import load_function
 from orchestrator.suggest import suggest
 
 Int64 = NDArray[np.int64]
@@ -110,11 +109,7 @@ def _load(name: str) -> Metric:
     if ":" not in name:
         known = f"choose from {', '.join(METRICS_BY_NAME)}, or write path/to/file.py:function"
         raise ConfigError(_KEY, name, "there is no such metric", suggest(name, METRICS_BY_NAME, known))
-    function = load_object(name, _KEY)
-    if not callable(function):
-        problem = f"it is a {type(function).__name__}, not a function"
-        raise ConfigError(_KEY, name, problem, "name a function (labels, logits)")
-    return cast(Metric, function)
+    return load_function(name, _KEY, "labels, logits")
 
 
 def _require_defined(name: str, dataset: Dataset) -> None:

@@ -1,18 +1,17 @@
-"""A user's function in the place of a method's average, which `aggregation.rule` names by its file.
+"""A user's function that replaces a method's average, which `aggregation.rule` names by its file.
 
 Legend: n = updates that have a vector, B = entries of a block of this vector.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.errors import ConfigError
 from orchestrator.federation.robust.coordinates import CoordinateRule
 from orchestrator.federation.robust.kept_updates import Float64, ValueBlock
-from orchestrator.plugins.loading import load_object
+from orchestrator.plugins.loading import load_function
 
 _KEY = "aggregation.rule"
 #: (values float64[n, B], held bool[n, B], weights float64[n], **aggregation.options) -> float64[B]
@@ -26,11 +25,7 @@ def load_rule(rule: str) -> OwnRule | None:
     """
     if ":" not in rule:
         return None
-    function = load_object(rule, _KEY)
-    if not callable(function):
-        problem = f"it is a {type(function).__name__}, not a function"
-        raise ConfigError(_KEY, rule, problem, "name a function (values, held, weights)")
-    return cast(OwnRule, function)
+    return load_function(rule, _KEY, "values, held, weights")
 
 
 def own_rule(function: OwnRule, options: Mapping[str, Any]) -> CoordinateRule:
