@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import final
 
-from orchestrator.config.sections import TrainingConfig
+from orchestrator.config.training import TrainingConfig
 from orchestrator.federation.local.batches import batch_sizes
 from orchestrator.fleet.profiles import DeviceProfile
 from orchestrator.models.memory import count_activations, training_bytes

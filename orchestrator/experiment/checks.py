@@ -6,7 +6,8 @@ from typing import Protocol
 from orchestrator.config.faults import ChaosConfig
 from orchestrator.config.rounds import AsynchronyConfig, FleetConfig, SelectionConfig
 from orchestrator.config.runtime import RuntimeConfig
-from orchestrator.config.sections import DataConfig, TrainingConfig, WireConfig
+from orchestrator.config.sections import DataConfig, WireConfig
+from orchestrator.config.training import TrainingConfig
 from orchestrator.errors import ConfigError
 from orchestrator.formatting import counted
 

@@ -21,9 +21,9 @@ from orchestrator.config.sections import (
     EvaluationConfig,
     ModelConfig,
     SparsityConfig,
-    TrainingConfig,
     WireConfig,
 )
+from orchestrator.config.training import TrainingConfig
 from orchestrator.errors import ConfigError
 from orchestrator.experiment.checks import check_aggregators, check_chaos, check_rounds, check_wire
 from orchestrator.experiment.privacy_checks import check_privacy

@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 from torch import nn
 
-from orchestrator.config.sections import TrainingConfig
+from orchestrator.config.training import TrainingConfig
 from orchestrator.data.dataset import Dataset
 from orchestrator.data.partition import Partition
 from orchestrator.data.registry import default_model, load_dataset

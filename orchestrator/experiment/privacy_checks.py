@@ -9,7 +9,8 @@ from typing import Any, Protocol
 from orchestrator.config.robustness import AggregationConfig, PrivacyConfig
 from orchestrator.config.rounds import AsynchronyConfig, FleetConfig, SelectionConfig
 from orchestrator.config.runtime import RuntimeConfig
-from orchestrator.config.sections import TrainingConfig, WireConfig
+from orchestrator.config.sections import WireConfig
+from orchestrator.config.training import TrainingConfig
 from orchestrator.errors import ConfigError
 
 

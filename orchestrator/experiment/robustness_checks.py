@@ -5,7 +5,7 @@ from typing import Protocol
 
 from orchestrator.config.robustness import AggregationConfig, AttackConfig
 from orchestrator.config.rounds import AsynchronyConfig, FleetConfig
-from orchestrator.config.sections import TrainingConfig
+from orchestrator.config.training import TrainingConfig
 from orchestrator.errors import ConfigError
 from orchestrator.formatting import counted
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.config.sections import SparsityConfig, TrainingConfig
+from orchestrator.config.sections import SparsityConfig
+from orchestrator.config.training import TrainingConfig
 from orchestrator.federation.device_assignment import device_of, device_stream
 from orchestrator.fleet.population import Population
 from orchestrator.fleet.profiles import DeviceProfile

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from orchestrator.atomic_write import write_durably
 from orchestrator.commands import resume_line
-from orchestrator.config.sections import TrainingConfig
+from orchestrator.config.training import TrainingConfig
 from orchestrator.errors import ActorsLostError, CheckpointError, SparsefleetError, TrackingError
 from orchestrator.execution.torch_threads import torch_threads
 from orchestrator.experiment.config import ExperimentConfig

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from math import inf, isfinite
 from typing import final
 
-from orchestrator.config.sections import StopConfig
+from orchestrator.config.training import StopConfig
 from orchestrator.formatting import counted
 from orchestrator.tracking.record import RoundRecord
 

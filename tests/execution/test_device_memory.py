@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from torch import nn
 
-from orchestrator.config.sections import TrainingConfig
+from orchestrator.config.training import TrainingConfig
 from orchestrator.contract.experiment import prepared
 from orchestrator.execution.client import ClientRunner
 from orchestrator.execution.device_memory import DeviceMemory, DeviceMemoryError

@@ -4,7 +4,7 @@ from math import nan
 
 import pytest
 
-from orchestrator.config.sections import StopConfig
+from orchestrator.config.training import StopConfig
 from orchestrator.storage.best_round import BEST_ROUND, NUM_STALE, BestRound, best_record, stop_reason
 from orchestrator.tracking.record import RoundRecord
 

@@ -7,7 +7,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from orchestrator.config.sections import SparsityConfig, TrainingConfig
+from orchestrator.config.sections import SparsityConfig
+from orchestrator.config.training import TrainingConfig
 from orchestrator.contract.checked_run import CheckedRun
 from orchestrator.contract.experiment import prepared
 from orchestrator.contract.rounds import RecordedRound

@@ -59,7 +59,8 @@ class BundleRunner:
                 continue
             try:
                 started = self._runner.start(request.task, broadcast, request.unicast, request.client_state)
-            except Exception:  # the task runs alone, and reports its error there
+            except Exception as error:  # the task runs alone, and reports its error there
+                _LOG.debug("client %d cannot start with others: %r", request.task.client_id, error)
                 continue
             if started.is_untrained:
                 groups.setdefault(id(started.run.flat), {})[place] = started
@@ -90,8 +91,8 @@ class BundleRunner:
         for (place, task), values in zip(group.items(), trained.unbind(), strict=True):
             try:
                 outcomes[place] = self._runner.finish(task, values, train_s)
-            except Exception:  # as above
-                continue
+            except Exception as error:  # as above
+                _LOG.debug("client %d cannot finish with others: %r", task.run.task.client_id, error)
         return outcomes
 
     def _warn(self, line: str) -> None:

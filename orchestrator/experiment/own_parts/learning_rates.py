@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from orchestrator.config.sections import TrainingConfig
+from orchestrator.config.training import TrainingConfig
 from orchestrator.errors import ConfigError, RequestError
 from orchestrator.plugins.loading import load_function
 from orchestrator.suggest import suggest

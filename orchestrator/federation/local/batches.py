@@ -1,6 +1,6 @@
 """How an epoch's samples are divided into mini-batches."""
 
-from orchestrator.config.sections import TrainingConfig
+from orchestrator.config.training import TrainingConfig
 
 
 def batch_sizes(num_samples: int, training: TrainingConfig, smallest: int) -> list[int]:

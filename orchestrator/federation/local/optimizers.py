@@ -11,7 +11,7 @@ from typing import Protocol, final
 import torch
 from torch import Tensor
 
-from orchestrator.config.sections import TrainingConfig
+from orchestrator.config.training import TrainingConfig
 
 _BETA_1, _BETA_2, _EPSILON = 0.9, 0.999, 1e-8  # torch.optim's defaults
 

@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.cli.views.listings import AGGREGATION_NAMES, LISTS
 from orchestrator.config.errors import dotted_keys
-from orchestrator.config.sections import TrainingConfig
+from orchestrator.config.training import TrainingConfig
 from orchestrator.data.registry import DATASETS
 from orchestrator.experiment.config import ExperimentConfig
 from orchestrator.experiment.methods import algorithm_names, load_algorithm

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.config.sections import TrainingConfig
+from orchestrator.config.training import TrainingConfig
 from orchestrator.errors import ConfigError
 from orchestrator.experiment.config import ExperimentConfig
 from orchestrator.experiment.own_parts.learning_rates import with_learning_rates

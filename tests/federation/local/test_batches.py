@@ -2,7 +2,7 @@
 
 import pytest
 
-from orchestrator.config.sections import TrainingConfig
+from orchestrator.config.training import TrainingConfig
 from orchestrator.federation.local.batches import batch_sizes
 
 

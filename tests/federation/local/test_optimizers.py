@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from orchestrator.config.sections import TrainingConfig
+from orchestrator.config.training import TrainingConfig
 from orchestrator.federation.local.optimizers import SGD, Adam, Optimizer, make_optimizer
 
 SIZE = 1003

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from orchestrator.config.sections import TrainingConfig
+from orchestrator.config.training import TrainingConfig
 from orchestrator.federation.local.environment import Batch
 from orchestrator.federation.local.optimizers import make_optimizer
 from orchestrator.federation.local.run import LocalRun
